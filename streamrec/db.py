@@ -1,0 +1,136 @@
+"""The engine, the session factory and the two things SQLAlchemy does not bring: the Instant type and LISTEN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import sessionmaker
+
+from streamrec.errors import DatabaseAway
+from streamrec.settings import Settings
+
+Session = sessionmaker(expire_on_commit=False)
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """`timestamptz` that refuses naive values and always comes back in UTC."""
+
+    impl = postgresql.TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"a naive datetime reached the database: {value!r}")
+        return value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+
+def engine_for(settings: Settings, *, application: str = "streamrec", **options: Any) -> Engine:
+    """An engine whose statements, locks and sockets all give up after `db_timeout_seconds`."""
+    timeout = int(settings.db_timeout_seconds * 1000)
+    return sa.create_engine(
+        settings.database(),
+        connect_args={
+            "application_name": application,
+            "connect_timeout": 3,  # seconds
+            "options": f"-c statement_timeout={timeout} -c lock_timeout={timeout} -c timezone=UTC",
+            "tcp_user_timeout": timeout,
+            "keepalives_idle": 5,
+        },
+        hide_parameters=True,  # credentials must not reach a log through an error text
+        **options,
+    )
+
+
+def connect(settings: Settings, *, application: str = "streamrec") -> Engine:
+    """Bind `Session` for this process.
+
+    The pool may grow to AnyIO's 40 worker threads, so that a request waits for a thread and never for both.
+    """
+    engine = engine_for(
+        settings,
+        application=application,
+        pool_size=settings.db_pool_size,
+        max_overflow=max(0, 40 - settings.db_pool_size),
+        pool_timeout=settings.db_timeout_seconds,
+        pool_use_lifo=True,
+    )
+    Session.configure(bind=engine)
+    return engine
+
+
+def is_away(exc: BaseException) -> bool:
+    """Whether `exc` means that PostgreSQL is not there, rather than that it refused a statement.
+
+    A lost connection carries no SQLSTATE, so the class of the exception counts as well as the codes
+    57P01-57P03 (shutdown), 53300 (too many connections), 57014 (statement time-out) and 55P03 (lock time-out).
+    """
+    if isinstance(exc, PoolTimeout | InterfaceError):
+        return True
+    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
+        return True
+    if not isinstance(exc, OperationalError):
+        return False
+    code = getattr(exc.orig, "pgcode", None)
+    return code is None or code[:2] == "57" or code in {"53300", "55P03"}
+
+
+@contextmanager
+def away_as_unavailable() -> Iterator[None]:
+    """Turn a lost database into DatabaseAway and let every other error pass."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as exc:
+        if is_away(exc):
+            raise DatabaseAway("The database does not answer.") from exc
+        raise
+
+
+def violated_constraint(exc: sa.exc.IntegrityError) -> str | None:
+    """The name of the constraint that an insert or update broke."""
+    diagnostics = getattr(exc.orig, "diag", None)
+    return None if diagnostics is None else diagnostics.constraint_name
+
+
+class Listener:
+    """One connection that LISTENs; select on `fileno()` and call `drain()` when it is readable."""
+
+    def __init__(self, engine: Engine, channel: str) -> None:
+        self._pooled = engine.raw_connection()
+        self._connection: Any = self._pooled.driver_connection
+        assert self._connection is not None
+        self._connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        with self._connection.cursor() as cursor:
+            cursor.execute(f'LISTEN "{channel}"')
+
+    def fileno(self) -> int:
+        return int(self._connection.fileno())
+
+    def drain(self) -> list[str]:
+        """The payloads that have arrived.
+
+        Raises:
+            DatabaseAway: the connection is gone; make a new Listener.
+        """
+        try:
+            self._connection.poll()
+        except Exception as exc:
+            raise DatabaseAway("The listening connection was lost.") from exc
+        payloads = [notice.payload for notice in self._connection.notifies]
+        self._connection.notifies.clear()
+        return payloads
+
+    def close(self) -> None:
+        """Drop the connection; it must not go back to a pool while it listens."""
+        self._pooled.invalidate()

@@ -1,0 +1,63 @@
+"""The exceptions that a caller may meet; HTTP statuses live in handlers/_problems.py.
+
+StreamrecError
+├── NotFound            the thing named does not exist
+├── Conflict            it exists already, or has changed meanwhile
+│   └── PreconditionFailed   If-Match names another version
+├── Invalid             the request breaks a rule; names the field and the rule
+│   └── EgressDenied    the address may not be reached from here
+├── Denied              known, but not allowed
+├── Unavailable         a part that is needed is away; try again later
+│   └── DatabaseAway
+└── NotReady            the set-up is not complete; says which command to run
+"""
+
+from __future__ import annotations
+
+
+class StreamrecError(Exception):
+    """The root: `detail` is a sentence for a person, `context` holds facts for machines."""
+
+    def __init__(self, detail: str, **context: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.context = context
+
+
+class NotFound(StreamrecError):
+    """The thing named does not exist."""
+
+
+class Conflict(StreamrecError):
+    """It exists already, or has changed meanwhile."""
+
+
+class PreconditionFailed(Conflict):
+    """If-Match names a version that is no longer the current one."""
+
+
+class Invalid(StreamrecError):
+    """The request breaks a rule; `field` names where."""
+
+    def __init__(self, detail: str, *, field: str, **context: object) -> None:
+        super().__init__(detail, field=field, **context)
+
+
+class EgressDenied(Invalid):
+    """The address is private, loopback, link-local or otherwise special, and no setting allows it."""
+
+
+class Denied(StreamrecError):
+    """The caller is known but not allowed to do this."""
+
+
+class Unavailable(StreamrecError):
+    """A part that is needed is away; the same request may succeed later."""
+
+
+class DatabaseAway(Unavailable):
+    """PostgreSQL does not answer."""
+
+
+class NotReady(StreamrecError):
+    """The set-up is not complete; `detail` names the command to run."""

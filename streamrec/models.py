@@ -1,0 +1,355 @@
+"""All tables: columns, constraints, enums and what they mean. No queries."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, ExcludeConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from streamrec.clock import now
+from streamrec.db import Instant
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that code can recognise the one that was broken."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: Instant(),
+        str: sa.Text(),
+        int: sa.BigInteger(),
+    }
+
+
+def _values(kind: type[enum.Enum]) -> sa.Enum:
+    """An enum stored by value as text with a CHECK, which a later migration can widen without a lock."""
+    return sa.Enum(
+        kind,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+        name=kind.__name__.lower(),
+    )
+
+
+def _same_channel_overlaps(start: str, end: str, name: str) -> ExcludeConstraint:
+    """No two rows of one channel overlap in time.
+
+    `int8range(id, id, '[]')` stands for equality, because the embedded PostgreSQL has no btree_gist.
+    """
+    return ExcludeConstraint(
+        (sa.text("int8range(channel_id, channel_id, '[]')"), "&&"),
+        (sa.text(f"tstzrange({start}, {end})"), "&&"),
+        using="gist",
+        name=name,
+    )
+
+
+# --- channels ---------------------------------------------------------------------------------------------
+
+
+class ChannelType(enum.StrEnum):
+    """What a station sends."""
+
+    RADIO = "radio"
+    TV = "TV"
+
+
+class CaptureMode(enum.StrEnum):
+    """How a channel is captured: as streamrec sees fit, or by ffmpeg whatever the URL."""
+
+    AUTO = "auto"
+    FFMPEG = "ffmpeg"
+
+
+class Channel(Base):
+    """A radio or television station: the standing order to record it."""
+
+    __tablename__ = "channel"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    name: Mapped[str]
+    keyname: Mapped[str] = mapped_column(sa.String(10))
+    type: Mapped[ChannelType] = mapped_column(_values(ChannelType))
+    url: Mapped[str] = mapped_column(comment="without user name and password; see channel_credential")
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=sa.true())
+    segment_seconds: Mapped[int] = mapped_column(default=60, server_default="60")
+    capture: Mapped[CaptureMode] = mapped_column(
+        _values(CaptureMode), default=CaptureMode.AUTO, server_default="auto"
+    )
+    tags: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), default=list, server_default="{}")
+    country: Mapped[str | None] = mapped_column(sa.String(2), comment="ISO 3166-1 alpha-2, upper case")
+    language: Mapped[str | None] = mapped_column(sa.String(35), comment="BCP 47")
+    version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    deleted_at: Mapped[datetime | None] = mapped_column(
+        comment="a deleted channel keeps its row, so that its recordings keep theirs and its id is not reused"
+    )
+
+    credential: Mapped[ChannelCredential | None] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, uselist=False
+    )
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy declares it an instance attribute
+    __table_args__ = (
+        sa.CheckConstraint("keyname ~ '^[A-Za-z0-9_-]{10}$'", "keyname"),
+        sa.CheckConstraint("segment_seconds BETWEEN 5 AND 3600", "segment_seconds"),
+        sa.CheckConstraint("char_length(name) BETWEEN 1 AND 200", "name"),
+        sa.CheckConstraint("char_length(url) <= 2048 AND url !~ '://[^/?#]*@'", "url"),
+        sa.Index("channel_keyname_key", "keyname", unique=True, postgresql_where=sa.text("deleted_at IS NULL")),
+    )
+
+
+class ChannelCredential(Base):
+    """The user name and password of a channel's URL, kept apart so that no answer or log can show them."""
+
+    __tablename__ = "channel_credential"
+
+    channel_id: Mapped[int] = mapped_column(
+        sa.ForeignKey(Channel.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    username: Mapped[str]
+    password: Mapped[str]
+
+
+class EnabledPeriod(Base):
+    """A stretch in which a channel was to be recorded; every second of it must be accounted for."""
+
+    __tablename__ = "enabled_period"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id))
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime | None] = mapped_column(comment="null while the channel is enabled")
+
+    __table_args__ = (
+        sa.CheckConstraint("end_time >= start_time", "order"),
+        _same_channel_overlaps("start_time", "end_time", name="enabled_period_overlap_excl"),
+    )
+
+
+# --- recordings and the account of time -------------------------------------------------------------------
+
+
+class Origin(enum.StrEnum):
+    """Where a recording row came from: streamrec's own capture, or a client that registered it."""
+
+    CAPTURED = "captured"
+    REGISTERED = "registered"
+
+
+class FileFormat(enum.StrEnum):
+    """How a recorded file is framed; the value is also the file's extension."""
+
+    MP3 = "mp3"
+    AAC = "aac"
+    TS = "ts"
+    MP4 = "mp4"
+    OGG = "ogg"
+
+
+class Run(Base):
+    """An unbroken stretch of a capture: one source connection, one set of codecs, one clock anchor."""
+
+    __tablename__ = "run"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), index=True)
+    recorder_id: Mapped[UUID | None]
+    source: Mapped[str] = mapped_column(sa.String(16), comment="which source read it, such as ffmpeg")
+    format: Mapped[FileFormat] = mapped_column(_values(FileFormat))
+    codecs: Mapped[str | None] = mapped_column(comment="ffmpeg's names, video first: h264+aac")
+    start_time: Mapped[datetime] = mapped_column(comment="the wall clock at media time zero")
+    end_time: Mapped[datetime | None] = mapped_column(comment="null while it goes on")
+    end_reason: Mapped[str | None] = mapped_column(sa.String(32), comment="a gap reason, or why it was stopped")
+
+
+class Recording(Base):
+    """One file of a channel, `[start_time, end_time)`.
+
+    A captured row exists only once its file is durable under `path` with this size and SHA-256. A registered
+    row repeats what a client said; its path is a label that is never opened.
+    """
+
+    __tablename__ = "recording"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    uuid: Mapped[UUID] = mapped_column(default=uuid4, unique=True, comment="makes inserts repeatable")
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id))
+    run_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(Run.id))
+    origin: Mapped[Origin] = mapped_column(_values(Origin))
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime]
+    path: Mapped[str] = mapped_column(comment="captured: key below the archive; registered: the client's label")
+    size_bytes: Mapped[int | None]
+    sha256: Mapped[str | None] = mapped_column(sa.String(64), comment="lower-case hex")
+    format: Mapped[FileFormat | None] = mapped_column(_values(FileFormat))
+    codecs: Mapped[str | None]
+    truncated: Mapped[bool] = mapped_column(
+        default=False,
+        server_default=sa.false(),
+        comment="salvaged after a crash: it ends at its last whole frame",
+    )
+    version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy declares it an instance attribute
+    __table_args__ = (
+        sa.CheckConstraint("end_time >= start_time", "order"),
+        sa.CheckConstraint(
+            "origin <> 'captured' OR (end_time > start_time AND size_bytes > 0 AND sha256 ~ '^[0-9a-f]{64}$' "
+            "AND format IS NOT NULL AND run_id IS NOT NULL)",
+            "captured",
+        ),
+        sa.Index("recording_channel_id_start_time_idx", "channel_id", "start_time", "id"),
+        sa.Index("recording_start_time_idx", "start_time", "id"),
+        sa.Index("recording_path_key", "path", unique=True, postgresql_where=sa.text("origin = 'captured'")),
+    )
+
+
+class CoverageKind(enum.StrEnum):
+    """What became of a stretch of an enabled channel."""
+
+    RECORDED = "recorded"
+    GAP = "gap"
+    EXPIRED = "expired"
+    LOST = "lost"
+
+
+class GapReason(enum.StrEnum):
+    """Why a stretch was not recorded. The list is closed: a new reason is a migration."""
+
+    STARTING = "starting"  # between enabling the channel and its first media
+    SOURCE_REFUSED = "source_refused"  # connection refused or host unreachable
+    SOURCE_DENIED = "source_denied"  # 401, 403, 404, 410, 451
+    SOURCE_ERROR = "source_error"  # any other error answer
+    SOURCE_ENDED = "source_ended"  # the stream was closed or reset
+    DNS = "dns"
+    TLS = "tls"
+    STALLED = "stalled"  # connected, but no media
+    STARVED = "starved"  # less than half of real time
+    NOT_MEDIA = "not_media"
+    UNSUPPORTED = "unsupported"  # a codec or protocol that cannot be kept
+    EGRESS_DENIED = "egress_denied"
+    CLOCK = "clock"  # media time and wall clock came apart by more than a second
+    CAPTURE_CRASHED = "capture_crashed"
+    RECORDER_DOWN = "recorder_down"
+    DISK_FULL = "disk_full"
+    IO_ERROR = "io_error"
+    DISABLED = "disabled"  # the last moment before a channel was disabled, deleted or given another URL
+    UNKNOWN = "unknown"
+
+
+class Coverage(Base):
+    """The account of an enabled channel's time: one row a span, none overlapping."""
+
+    __tablename__ = "coverage"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    uuid: Mapped[UUID] = mapped_column(unique=True, comment="makes inserts repeatable")
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id))
+    kind: Mapped[CoverageKind] = mapped_column(_values(CoverageKind))
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime] = mapped_column(comment="an outage that goes on has this moved forward in place")
+    reason: Mapped[GapReason | None] = mapped_column(_values(GapReason), comment="of a gap, and only of a gap")
+    detail: Mapped[str | None] = mapped_column(comment="one sentence for a person")
+    recording_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey(Recording.id, ondelete="SET NULL"), index=True, comment="of a recorded span"
+    )
+
+    __table_args__ = (
+        sa.CheckConstraint("end_time > start_time", "order"),
+        sa.CheckConstraint("(kind = 'gap') = (reason IS NOT NULL)", "reason"),
+        _same_channel_overlaps("start_time", "end_time", name="coverage_overlap_excl"),
+        sa.Index("coverage_channel_id_start_time_idx", "channel_id", "start_time"),
+    )
+
+
+class Garbage(Base):
+    """A file that no row speaks of any more and that is to be unlinked; the row goes once the folder is synced."""
+
+    __tablename__ = "garbage"
+
+    path: Mapped[str] = mapped_column(primary_key=True, comment="key below the archive")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+# --- recorders --------------------------------------------------------------------------------------------
+
+
+class Recorder(Base):
+    """A recorder process that lives, or lived; times are the database's own."""
+
+    __tablename__ = "recorder"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, comment="new with every start")
+    host: Mapped[str]
+    pid: Mapped[int]
+    version: Mapped[str]
+    ffmpeg: Mapped[str | None] = mapped_column(comment="the version of ffmpeg that it runs")
+    start_time: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+    stopped_at: Mapped[datetime | None] = mapped_column(comment="set by a clean stop")
+
+
+class CaptureState(enum.StrEnum):
+    """supervisord's words: RUNNING is earned by media, BACKOFF waits before the next attempt."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+
+
+class Capture(Base):
+    """What the recorder says of its work on a channel, at most a few seconds old."""
+
+    __tablename__ = "capture"
+
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), primary_key=True, autoincrement=False)
+    recorder_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(Recorder.id))
+    state: Mapped[CaptureState] = mapped_column(_values(CaptureState))
+    since: Mapped[datetime] = mapped_column(comment="when this state was entered")
+    run_id: Mapped[UUID | None]
+    path: Mapped[str | None] = mapped_column(comment="key of the file being written")
+    file_start_time: Mapped[datetime | None]
+    file_bytes: Mapped[int | None]
+    file_seconds: Mapped[float | None] = mapped_column(comment="media seconds in the file so far")
+    bit_rate: Mapped[int | None] = mapped_column(comment="bit/s over the last ten seconds")
+    codecs: Mapped[str | None]
+    title: Mapped[str | None] = mapped_column(comment="the last title that the stream announced")
+    last_error: Mapped[str | None] = mapped_column(comment="in words; kept until media flows again")
+    restarts: Mapped[int] = mapped_column(default=0, server_default="0", comment="attempts after the first")
+    updated_at: Mapped[datetime]
+
+
+# --- access -----------------------------------------------------------------------------------------------
+
+
+class ApiKey(Base):
+    """A key for the API; only its digest is kept."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True, comment="SHA-256 of the key, hex")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    revoked_at: Mapped[datetime | None]

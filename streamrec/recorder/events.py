@@ -1,0 +1,55 @@
+"""What a source tells a capture, in the order in which it happened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamrec.models import FileFormat, GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The source is connected and its media is understood; a new run begins with the next chunk."""
+
+    format: FileFormat
+    codecs: str  # ffmpeg's names, video first: "h264+aac"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Media bytes, framed as `Opened.format` says."""
+
+    data: bytes
+    received_at: float  # Clock.monotonic() seconds when the last byte arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """The station announced what is on air; hostile text, not yet cleaned."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The attempt is over; nothing follows."""
+
+    reason: GapReason
+    detail: str  # one sentence for a person, without credentials
+
+
+Event = Opened | Chunk | Title | Closed
+
+
+class Source(Protocol):
+    """One attempt at one URL. It always ends with exactly one Closed, whatever went wrong."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """The events of this attempt."""
+        ...
+
+    async def close(self) -> None:
+        """End the attempt now; may be called twice, and from another task."""
+        ...

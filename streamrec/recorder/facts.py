@@ -1,0 +1,79 @@
+"""What the recorder knows to be true and owes to the database: small values that the spool stores and replays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from streamrec.models import FileFormat, GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run has its first media."""
+
+    run_id: UUID
+    channel_id: int
+    recorder_id: UUID
+    source: str
+    format: FileFormat
+    codecs: str
+    start_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run is over."""
+
+    run_id: UUID
+    end_time: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOpened:
+    """A file was begun; without a SegmentClosed after it, there is something to salvage."""
+
+    uuid: UUID
+    run_id: UUID
+    channel_id: int
+    key: str  # below the archive, without ".part"
+    format: FileFormat
+    codecs: str
+    start_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentClosed:
+    """A file is durable under its final name."""
+
+    uuid: UUID
+    run_id: UUID
+    channel_id: int
+    key: str
+    format: FileFormat
+    codecs: str
+    start_time: datetime
+    end_time: datetime
+    size_bytes: int
+    sha256: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GapNoted:
+    """A stretch was not recorded. The same uuid again replaces the bounds: one row per outage.
+
+    `end_time == start_time` withdraws the gap, when a burst turned out to cover it.
+    """
+
+    uuid: UUID
+    channel_id: int
+    start_time: datetime
+    end_time: datetime
+    reason: GapReason
+    detail: str
+
+
+Fact = RunStarted | RunEnded | SegmentOpened | SegmentClosed | GapNoted

@@ -1,0 +1,198 @@
+"""One typed settings object: STREAMREC_* and the documented DB_* variables over config/streamrec.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from sqlalchemy.engine import URL, make_url
+
+from streamrec.errors import NotReady
+
+PROJECT = Path(__file__).resolve().parent.parent
+SAMPLE_SECRET = "change-me"  # noqa: S105 - the very value that production refuses
+
+
+class Settings(BaseSettings):
+    """Every setting; `config/streamrec.toml` documents each with its unit and consequence."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMREC_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    data_dir: Path = Path("data")
+    auth: Literal["open", "required"] | None = None
+    production: bool = False
+    secret_key: SecretStr = SecretStr(SAMPLE_SECRET)
+    api_workers: int = Field(2, ge=1, le=64)
+    allowed_hosts: Annotated[list[str], NoDecode] = []
+    trusted_proxies: Annotated[list[str], NoDecode] = ["127.0.0.1", "::1"]
+    egress_allow: Annotated[list[str], NoDecode] = []
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    ffmpeg: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+    database_url: SecretStr | None = None
+    db_type: str = "postgresql"
+    db_user: str | None = None
+    db_password: SecretStr | None = None
+    db_host: str | None = None
+    db_port: int = 5432
+    db_name: str | None = None
+    db_pool_size: int = Field(10, ge=1)
+    db_timeout_seconds: float = Field(5.0, gt=0)
+
+    poll_seconds: float = Field(2.0, gt=0)
+    heartbeat_seconds: float = Field(2.0, gt=0)
+    recorder_ttl_seconds: float = Field(6.0, gt=0)
+    sync_seconds: float = Field(2.0, gt=0)
+    stop_seconds: float = Field(4.0, gt=0)
+    retry_cap_seconds: float = Field(15.0, gt=0)
+
+    @field_validator("egress_allow", "allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Variables hold comma-separated text; the file holds arrays."""
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("data_dir", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        """A relative folder is meant from the project, so that every process agrees on it."""
+        return value if value.is_absolute() else PROJECT / value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the API."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def auth_required(self) -> bool:
+        """Keys are asked for unless the API is open by setting, or by default on loopback."""
+        if self.auth is None:
+            return self.production or not self.is_loopback
+        return self.auth == "required"
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where closed recordings lie."""
+        return self.data_dir / "archive"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where the recorder keeps its journal and what is being written."""
+        return self.data_dir / "spool"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, pid files and other things that mean nothing after a restart."""
+        return self.data_dir / "run"
+
+    @property
+    def postgres_dir(self) -> Path:
+        """The embedded PostgreSQL's data."""
+        return self.data_dir / "postgres"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether streamrec runs its own PostgreSQL."""
+        return self.database_url is None and self.db_host is None
+
+    def database(self) -> URL:
+        """The SQLAlchemy address of the database, always through psycopg2.
+
+        `DATABASE_URL` wins over the `DB_*` variables; with neither, the embedded server's socket is meant.
+        """
+        if self.database_url is not None:
+            return make_url(self.database_url.get_secret_value()).set(drivername="postgresql+psycopg2")
+        if self.db_host is not None:
+            return URL.create(
+                "postgresql+psycopg2",
+                username=self.db_user,
+                password=self.db_password.get_secret_value() if self.db_password else None,
+                host=self.db_host,
+                port=self.db_port,
+                database=self.db_name,
+            )
+        return URL.create(
+            "postgresql+psycopg2",
+            username="streamrec",
+            database="streamrec",
+            query={"host": str(socket_dir(self.data_dir))},
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get("STREAMREC_CONFIG", PROJECT / "config" / "streamrec.toml"))
+        return (
+            init_settings,
+            env_settings,
+            _PlainVariables(settings_cls),
+            TomlConfigSettingsSource(settings_cls, toml_file=path),
+        )
+
+
+class _PlainVariables(PydanticBaseSettingsSource):
+    """`DATABASE_URL`, `DB_*` and `FFMPEG`, the names that deployments already use."""
+
+    names = ("database_url", "db_type", "db_user", "db_password", "db_host", "db_port", "db_name", "ffmpeg")
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return os.environ.get(field_name.upper()), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: os.environ[name.upper()] for name in self.names if os.environ.get(name.upper())}
+
+
+def socket_dir(data_dir: Path) -> Path:
+    """The embedded server's socket folder; a socket's path may have at most 107 bytes (unix(7), sun_path).
+
+    A data folder too deep for that gets a folder of its own under the system's temporary folder.
+    """
+    wanted = data_dir / "run"
+    if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) < 104:
+        return wanted
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"streamrec-{os.getuid()}-{digest}"
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        NotReady: a value does not fit; the text names every one.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        raise NotReady(f"The settings do not fit: {faults}.") from exc

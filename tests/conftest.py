@@ -1,0 +1,109 @@
+"""One PostgreSQL for the whole test run, a migrated template, and a clone of it for each test that commits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.orm import Session as OrmSession
+
+from streamrec import db
+from streamrec.settings import PROJECT, Settings
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """The address of a running PostgreSQL: DATABASE_URL's, or an embedded one made for this run."""
+    given = os.environ.get("DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+psycopg2")
+        return
+    from streamrec import embedded
+
+    settings = Settings(data_dir=tmp_path_factory.mktemp("pg"))
+    with embedded.running(settings):
+        yield settings.database()
+
+
+@pytest.fixture(scope="session")
+def maintenance(server: URL) -> Iterator[Engine]:
+    """A connection that may create and drop databases."""
+    engine = sa.create_engine(server.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+def _url(database: URL) -> str:
+    return database.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def template(server: URL, maintenance: Engine) -> Iterator[str]:
+    """The name of a database that has every migration and no rows."""
+    name = f"streamrec_template_{uuid4().hex[:8]}"
+    with maintenance.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    engine = sa.create_engine(server.set(database=name), poolclass=sa.NullPool)
+    config = Config(PROJECT / "alembic.ini")
+    config.attributes["engine"] = engine
+    command.upgrade(config, "head")
+    engine.dispose()
+    yield name
+    with maintenance.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def database(server: URL, maintenance: Engine, template: str) -> Iterator[str]:
+    """The address of an empty, migrated database of this test's own."""
+    name = f"streamrec_test_{uuid4().hex[:8]}"
+    with maintenance.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    yield _url(server.set(database=name))
+    with maintenance.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def settings(database: str, tmp_path: Path) -> Settings:
+    """Settings of an instance of this test's own."""
+    return Settings(data_dir=tmp_path / "data", database_url=database)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """`db.Session` bound to this test's database."""
+    engine = db.connect(settings, application="test")
+    yield engine
+    db.Session.configure(bind=None)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def shared_engine(server: URL, template: str, maintenance: Engine) -> Iterator[Engine]:
+    """One database for all tests that roll back."""
+    name = f"streamrec_shared_{uuid4().hex[:8]}"
+    with maintenance.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    engine = sa.create_engine(server.set(database=name))
+    yield engine
+    engine.dispose()
+    with maintenance.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def session(shared_engine: Engine) -> Iterator[OrmSession]:
+    """A session inside an outer transaction that is rolled back: for features, which never commit."""
+    with shared_engine.connect() as connection:
+        transaction = connection.begin()
+        with OrmSession(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
+            yield session
+        transaction.rollback()
