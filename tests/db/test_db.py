@@ -1,0 +1,70 @@
+"""Telling a lost database from a refused statement."""
+
+from __future__ import annotations
+
+import select
+
+import pytest
+import sqlalchemy as sa
+
+from streamrec import db
+from streamrec.errors import DatabaseAway
+from streamrec.settings import Settings
+
+
+def test_a_server_that_is_not_there_is_away() -> None:
+    """A refused connection carries no SQLSTATE and still counts."""
+    nowhere = db.engine_for(Settings(database_url="postgresql://x@127.0.0.1:1/x"))
+
+    with pytest.raises(DatabaseAway), db.away_as_unavailable(), nowhere.connect():
+        pass
+
+
+def test_a_backend_that_is_killed_is_away(engine: sa.Engine, maintenance: sa.Engine) -> None:
+    """The session drops in the middle of a transaction."""
+    with engine.connect() as connection:
+        pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        with maintenance.connect() as other:
+            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+        with pytest.raises(DatabaseAway), db.away_as_unavailable():
+            connection.execute(sa.text("SELECT 1"))
+
+
+def test_a_statement_that_is_refused_is_not_away(engine: sa.Engine) -> None:
+    """A broken rule is the caller's, and keeps its own exception."""
+    with pytest.raises(sa.exc.ProgrammingError), db.away_as_unavailable(), engine.connect() as connection:
+        connection.execute(sa.text("SELECT nonsense"))
+
+
+def test_a_slow_statement_gives_up(database: str) -> None:
+    """A hanging server costs a request its time-out and no more; it counts as away."""
+    engine = db.engine_for(Settings(database_url=database, db_timeout_seconds=0.2))
+
+    with pytest.raises(DatabaseAway), db.away_as_unavailable(), engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
+def test_a_listener_whose_connection_is_lost_says_so(engine: sa.Engine, maintenance: sa.Engine) -> None:
+    """The recorder makes a new one then."""
+    listener = db.Listener(engine, "channel")
+    with maintenance.connect() as other:
+        other.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name AND query ~ '^LISTEN'"
+            ),
+            {"name": engine.url.database},
+        )
+    select.select([listener], [], [], 5)
+
+    with pytest.raises(DatabaseAway):
+        listener.drain()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_every_spelling_of_the_scheme_goes_through_psycopg2(scheme: str) -> None:
+    """Hosting companies hand out several."""
+    url = Settings(database_url=f"{scheme}://u:p@h/d").database()
+
+    assert url.drivername == "postgresql+psycopg2"
