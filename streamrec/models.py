@@ -306,6 +306,9 @@ class Recorder(Base):
     start_time: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
     stopped_at: Mapped[datetime | None] = mapped_column(comment="set by a clean stop")
+    media_bytes: Mapped[int] = mapped_column(default=0, server_default="0", comment="received since its start")
+    media_seconds: Mapped[float] = mapped_column(default=0, server_default="0", comment="written since its start")
+    restarts: Mapped[int] = mapped_column(default=0, server_default="0", comment="attempts after a first one")
 
 
 class CaptureState(enum.StrEnum):

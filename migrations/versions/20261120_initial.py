@@ -82,6 +82,19 @@ def upgrade() -> None:
         sa.Column("start_time", INSTANT, server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("heartbeat_at", INSTANT, server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("stopped_at", INSTANT, nullable=True, comment="set by a clean stop"),
+        sa.Column(
+            "media_bytes",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="received since its start",
+        ),
+        sa.Column(
+            "media_seconds", sa.Double(), server_default="0", nullable=False, comment="written since its start"
+        ),
+        sa.Column(
+            "restarts", sa.BigInteger(), server_default="0", nullable=False, comment="attempts after a first one"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("recorder_pkey")),
     )
     op.create_table(
