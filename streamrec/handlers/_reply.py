@@ -1,0 +1,90 @@
+"""Every answer that a handler may give; the content type is always explicit, so that Connexion never guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import orjson
+from connexion.context import request
+from starlette.responses import FileResponse, Response
+
+from streamrec.errors import NotFound
+from streamrec.handlers import _query
+
+type_json = "application/json"
+Reply = Response
+
+
+def ok(data: Any, *, version: int | str | None = None, status: int = 200) -> Reply:
+    """200 with JSON; with a `version` also `ETag`, and 304 if the client holds that version."""
+    if version is None:
+        return Response(orjson.dumps(data), status_code=status, media_type=type_json)
+    tag = _query.etag(version)
+    if _query.is_unchanged(tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    return Response(orjson.dumps(data), status_code=status, media_type=type_json, headers={"ETag": tag})
+
+
+def created(data: Any, *, location: str, version: int | str | None = None) -> Reply:
+    """201 with JSON and `Location`, a path."""
+    reply = Response(orjson.dumps(data), status_code=201, media_type=type_json, headers={"Location": location})
+    if version is not None:
+        reply.headers["ETag"] = _query.etag(version)
+    return reply
+
+
+def accepted(data: Any, *, location: str) -> Reply:
+    """202 with JSON and the `Location` of the job."""
+    return Response(orjson.dumps(data), status_code=202, media_type=type_json, headers={"Location": location})
+
+
+def no_content() -> Reply:
+    """204."""
+    return Response(status_code=204)
+
+
+def listed(items: Sequence[Any], *, next_cursor: str | None = None) -> Reply:
+    """200 with a JSON array; with `next_cursor` also `Link: rel="next"`, relative, all other parameters kept."""
+    reply = Response(orjson.dumps(items), media_type=type_json)
+    if next_cursor is not None:
+        given = parse_qsl(request.url.query, keep_blank_values=True)
+        query = urlencode([*((name, value) for name, value in given if name != "cursor"), ("cursor", next_cursor)])
+        reply.headers["Link"] = f'<{quote(request.url.path)}?{query}>; rel="next"'
+    return reply
+
+
+def text(content: str | bytes, *, media_type: str, filename: str | None = None, status: int = 200) -> Reply:
+    """A document that is not JSON; with a `filename` browsers save it."""
+    headers = {} if filename is None else {"Content-Disposition": _attachment(filename)}
+    return Response(content, status_code=status, media_type=media_type, headers=headers)
+
+
+def file(
+    path: Path, *, media_type: str, filename: str, version: str, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """A file with `Range`, `If-Range`, `ETag` and HEAD, sent by the event loop and not by a worker thread.
+
+    `version` is what the entity tag is made of, normally the SHA-256.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    tag = _query.etag(version)
+    if _query.is_unchanged(tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    try:
+        stat = path.stat()
+    except FileNotFoundError as exc:
+        raise NotFound("The file is not in the archive.") from exc
+    return FileResponse(
+        path, stat_result=stat, media_type=media_type, filename=filename, headers={"ETag": tag, **(headers or {})}
+    )
+
+
+def _attachment(filename: str) -> str:
+    """RFC 6266 with RFC 8187 for what is not ASCII."""
+    plain = filename.encode("ascii", "replace").decode().translate({ord(c): "_" for c in '"\\?\r\n'})
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
