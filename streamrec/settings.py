@@ -139,7 +139,7 @@ class Settings(BaseSettings):
             "postgresql+psycopg2",
             username="streamrec",
             database="streamrec",
-            query={"host": str(socket_dir(self.data_dir))},
+            query={"host": str(socket_dir(self.data_dir)), "port": "5432"},  # libpq would look at PGPORT
         )
 
     @classmethod
