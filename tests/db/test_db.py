@@ -47,7 +47,7 @@ def test_a_slow_statement_gives_up(database: str) -> None:
 
 
 def drain_for_good(listener: db.Listener) -> None:
-    """Drain as the event loop does, whenever the socket is readable; PostgreSQL's farewell comes before the end."""
+    """Drain as the event loop does, when the socket is readable; PostgreSQL's farewell comes before the end."""
     while select.select([listener], [], [], 5)[0]:
         listener.drain()
 
