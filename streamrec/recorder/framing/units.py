@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 FLICKS = 705_600_000
 """Flicks in a second: every usual audio rate, 90 kHz and all usual frame rates divide it (Facebook's "flicks")."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The smallest stretch of media that the writer keeps whole: an audio frame, a TS or MP4 fragment."""
+class Unit(NamedTuple):
+    """The smallest stretch of media that the writer keeps whole: an audio frame, a TS or MP4 fragment.
+
+    A tuple, because a busy recorder makes tens of thousands of them a second.
+    """
 
     data: bytes
     duration: int  # flicks
     is_cut: bool  # whether a file may begin here
+    header: bytes = b""  # what a file that begins here must have before `data`: MP4's init segment, TS tables
+    skipped: int = 0  # flicks that the stream's own timestamps leave out just before this unit
 
 
 class Framer(Protocol):
-    """Cuts a byte stream into units; what it cannot understand it skips and counts."""
+    """Cuts a byte stream into units; what it cannot understand it skips and counts.
+
+    The first unit of all is a cut. The data of all units, in order, is the input less the dropped bytes, and
+    the sum of their durations is the media time; what `skipped` tells is in no duration.
+    """
 
     dropped: int
-    """Bytes skipped while looking for a frame."""
-
-    @property
-    def header(self) -> bytes:
-        """Bytes that every file must begin with (fMP4's init segment, TS tables); empty where none are needed."""
-        ...
+    """Bytes skipped so far, while looking for a frame or because every file brings its own header."""
 
     def feed(self, data: bytes) -> list[Unit]:
-        """The units that `data` completes, in order."""
+        """The units that `data` completes, in order. Raises nothing, whatever the bytes are."""
         ...
 
     def flush(self) -> list[Unit]:

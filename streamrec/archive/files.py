@@ -1,0 +1,161 @@
+"""Durable file operations below one folder, none of which follows a link."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+_CLOEXEC = os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | _CLOEXEC
+_RENAME_NOREPLACE = 1
+_CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
+
+
+class Tree:
+    """A folder that is held open; names below it are relative, slash-separated and never leave it.
+
+    Every method raises OSError as the system does (FileExistsError, FileNotFoundError, ...), and ValueError
+    for a name that tries to leave.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, which may itself be a link, and create it if it is missing."""
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.path = path
+        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
+
+    def create(self, name: str) -> int:
+        """A descriptor for a new file, open for writing; missing folders are made and synced."""
+        with self._folder(name, make=True) as (folder, base):
+            return os.open(
+                base, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _CLOEXEC, 0o640, dir_fd=folder
+            )
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """A descriptor for an existing regular file."""
+        with self._folder(name) as (folder, base):
+            descriptor = os.open(base, flags | os.O_NOFOLLOW | os.O_NONBLOCK | _CLOEXEC, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return descriptor
+
+    def exists(self, name: str) -> bool:
+        """Whether a regular file of this name is there."""
+        try:
+            with self._folder(name) as (folder, base):
+                return stat.S_ISREG(os.stat(base, dir_fd=folder, follow_symlinks=False).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name in the same folder, durably; FileExistsError if that name is taken."""
+        with self._folder(old) as (folder, base):
+            if "/".join(_parts(old)[:-1]) != "/".join(_parts(new)[:-1]):
+                raise ValueError(f"{new!r} is in another folder than {old!r}")
+            rename_without_replacing(base, _parts(new)[-1], source=folder, target=folder)
+            os.fsync(folder)
+
+    def move(self, name: str, other: Tree) -> None:
+        """Move a file to the same name below another tree on the same file system, durably."""
+        with self._folder(name) as (source, base), other._folder(name, make=True) as (target, _):
+            rename_without_replacing(base, base, source=source, target=target)
+            os.fsync(target)
+            os.fsync(source)
+
+    def unlink(self, name: str) -> bool:
+        """Delete a file, durably; False if it was not there."""
+        try:
+            with self._folder(name) as (folder, base):
+                os.unlink(base, dir_fd=folder)
+                os.fsync(folder)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, folder: str = "") -> list[str]:
+        """The entries of a folder, sorted; none if it is not there or not a folder."""
+        try:
+            with self._folder(f"{folder}/." if folder else ".") as (descriptor, _):
+                return sorted(os.listdir(descriptor))  # noqa: PTH208 - pathlib lists no descriptor
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def close(self) -> None:
+        """Let the folder go."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _folder(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder that holds `name`, reached one part at a time, and the last part."""
+        *folders, base = _parts(name)
+        descriptor = os.dup(self._root)
+        try:
+            for part in folders:
+                below = _enter(descriptor, part, make=make)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor, base
+        finally:
+            os.close(descriptor)
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a relative name; a single "." may stand for the folder itself."""
+    parts = name.split("/")
+    if any(part in ("", "..") or "\0" in part for part in parts) or "." in parts[:-1]:
+        raise ValueError(f"not a name below the folder: {name!r}")
+    return parts
+
+
+def _enter(folder: int, part: str, *, make: bool) -> int:
+    """A descriptor of the folder `part`, made and synced into its parent first if wished."""
+    if make:
+        try:
+            os.mkdir(part, 0o750, dir_fd=folder)
+        except FileExistsError:
+            pass
+        else:
+            os.fsync(folder)
+    return os.open(part, _FOLDER, dir_fd=folder)
+
+
+def rename_without_replacing(old: str, new: str, *, source: int, target: int) -> None:
+    """Rename between two open folders, atomically and never over a file. Raises FileExistsError.
+
+    renameat2(2) with RENAME_NOREPLACE; where the C library or the file system lacks it, link and unlink, which
+    for a moment shows the file under both names.
+    """
+    try:
+        if _renameat2(source, old, target, new):
+            return
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    os.link(old, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    os.unlink(old, dir_fd=source)
+
+
+def _renameat2(source: int, old: str, target: int, new: str) -> bool:
+    """Whether the C library has the call; raises what the call reports."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(source, os.fsencode(old), target, os.fsencode(new), ctypes.c_uint(_RENAME_NOREPLACE)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), old, None, new)
+    return True

@@ -1,0 +1,56 @@
+"""Names of files in the archive; the only codec of keys. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from streamrec.models import FileFormat
+
+PART = ".part"
+"""What the file being written has after its key."""
+BAD = ".bad"
+"""What a file that the disk spoiled has after its key."""
+
+_KEY = re.compile(
+    r"(?P<keyname>[A-Za-z0-9_-]{10})/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/"
+    r"(?P<start>[0-9]{8}T[0-9]{6}\.[0-9]{3})Z-(?P<run>[0-9a-f]{12})\.(?P<format>[a-z0-9]+)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a key says; `start_time` to the millisecond, `run` the first twelve hex digits of the run's id."""
+
+    keyname: str
+    start_time: datetime
+    run: str
+    format: FileFormat
+
+
+def key(*, keyname: str, start_time: datetime, run_id: UUID, format: FileFormat) -> str:  # noqa: A002
+    """`<keyname>/<yyyy>/<mm>/<dd>/<YYYYMMDDTHHMMSS.mmm>Z-<run>.<ext>`, in UTC, milliseconds cut off."""
+    start = start_time.astimezone(UTC)
+    stamp = f"{start:%Y%m%dT%H%M%S}.{start.microsecond // 1000:03d}Z"
+    made = f"{keyname}/{start:%Y/%m/%d}/{stamp}-{run_id.hex[:12]}.{format.value}"
+    parse(made)
+    return made
+
+
+def parse(text: str) -> Name:
+    """What `key` was given. Raises ValueError for anything that `key` would not make."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a key of the archive: {text!r}")
+    start = datetime.strptime(match["start"], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    if match["day"] != f"{start:%Y/%m/%d}":
+        raise ValueError(f"the folder of {text!r} is another day's")
+    return Name(match["keyname"], start, match["run"], FileFormat(match["format"]))
+
+
+def day_folder(keyname: str, day: datetime) -> str:
+    """The folder of a channel's files that begin on this UTC day."""
+    return f"{keyname}/{day.astimezone(UTC):%Y/%m/%d}"
