@@ -1,0 +1,123 @@
+"""ffmpeg's command lines, built with ffmpeg-python and never through a shell. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ffmpeg
+
+from streamrec.models import FileFormat
+
+IO_SECONDS: Final = 5  # no byte for so long ends a read; the media watchdog is there for the rest
+ANALYZE_SECONDS: Final = 3
+
+# What each scheme may open. A redirect or playlist must not lead ffmpeg to file:, concat:, data: and the like.
+_PROTOCOLS: Final = {
+    "http": "http,https,tcp,tls,crypto",
+    "https": "http,https,tcp,tls,crypto",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,tls,tcp",
+    "rtsp": "rtsp,rtp,tcp",
+    "rtsps": "rtsps,rtsp,rtp,tls,tcp",
+    "srt": "srt",
+    "udp": "udp",
+}
+# No dash, sdp, concat or image formats: they open other addresses, ports or files by themselves.
+_HTTP_FORMATS: Final = "mp3,aac,ac3,eac3,loas,flac,ogg,hls,mpegts,mov,matroska,flv,live_flv,wav,asf"
+_FORMATS: Final = {
+    "http": _HTTP_FORMATS,
+    "https": _HTTP_FORMATS,
+    "rtmp": "flv,live_flv",
+    "rtmps": "flv,live_flv",
+    "rtsp": "rtsp,mpegts,asf",
+    "rtsps": "rtsp,mpegts,asf",
+    "srt": "mpegts",
+    "udp": "mpegts",
+}
+
+_TS_VIDEO: Final = frozenset({"h264", "hevc", "mpeg2video", "mpeg1video"})
+_MP4_VIDEO: Final = _TS_VIDEO | {"vp9", "av1", "mpeg4"}
+_TS_AUDIO: Final = frozenset({"aac", "aac_latm", "ac3", "eac3", "mp1", "mp2", "mp3"})
+_MP4_AUDIO: Final = (_TS_AUDIO - {"aac_latm", "mp1"}) | {"opus", "vorbis", "flac", "alac"}
+
+# -flush_packets 1 on each: without it ffmpeg holds up to 256 KiB, half a minute of a radio.
+_OUTPUT: Final[dict[FileFormat, dict[str, Any]]] = {
+    FileFormat.MP3: {"f": "mp3", "write_xing": 0, "id3v2_version": 0},
+    FileFormat.AAC: {"f": "adts"},
+    FileFormat.TS: {
+        "f": "mpegts",
+        "mpegts_flags": "+pat_pmt_at_frames",
+        "muxdelay": 0,
+        "muxpreload": 0,
+    },
+    FileFormat.MP4: {
+        "f": "mp4",
+        "movflags": "+empty_moov+default_base_moof+frag_keyframe",
+        "frag_duration": 1_000_000,  # microseconds
+    },
+    FileFormat.OGG: {"f": "ogg", "page_duration": 500_000},  # microseconds
+}
+
+
+def format_for(video: str | None, audio: str | None) -> FileFormat | None:
+    """The container in which these codecs (ffmpeg's names) are kept as they are, or None if there is none."""
+    if video is None:
+        single = {"mp3": FileFormat.MP3, "aac": FileFormat.AAC}
+        if audio is None or audio in single:
+            return single.get(audio or "")
+        if audio in _TS_AUDIO:
+            return FileFormat.TS
+        return FileFormat.MP4 if audio in _MP4_AUDIO else None
+    if video in _TS_VIDEO and (audio is None or audio in _TS_AUDIO):
+        return FileFormat.TS
+    if video in _MP4_VIDEO and (audio is None or audio in _MP4_AUDIO):
+        return FileFormat.MP4
+    return None
+
+
+def probe_command(executable: str, url: str) -> list[str]:
+    """Read the first packets as a capture would, and say on stderr what they are.
+
+    `url` may carry credentials; the same selection of streams applies as in `capture_command`.
+    """
+    return _command(executable, url, "pipe:1", {"f": "null", "c": "copy", "t": "0.1"}, [])
+
+
+def capture_command(
+    executable: str, url: str, *, file_format: FileFormat, video: str | None, audio: str | None
+) -> list[str]:
+    """Copy the best picture and the best sound of `url`, unchanged, to stdout as `file_format`."""
+    options: dict[str, Any] = {"c": "copy", "flush_packets": 1, "map_metadata": -1, **_OUTPUT[file_format]}
+    if file_format is FileFormat.MP4 and audio == "aac":
+        options["bsf:a"] = "aac_adtstoasc"  # with empty_moov, ffmpeg stops at once without it
+    if video == "hevc" and file_format is FileFormat.MP4:
+        options["tag:v"] = "hvc1"
+    unwanted = ["-sn", "-dn"]
+    if video is None:
+        unwanted.append("-vn")  # a cover picture is not television
+    if audio is None:
+        unwanted.append("-an")
+    return _command(executable, url, "pipe:1", options, unwanted)
+
+
+def _command(executable: str, url: str, target: str, options: dict[str, Any], flags: list[str]) -> list[str]:
+    source = ffmpeg.input(url, **_input_options(url))
+    built: list[str] = ffmpeg.compile(ffmpeg.output(source, target, **options), cmd=executable)
+    # ICY titles are told at "verbose" and nowhere else.
+    start = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+verbose"]
+    return [built[0], *start, *built[1:-1], *flags, built[-1]]
+
+
+def _input_options(url: str) -> dict[str, Any]:
+    scheme = url.partition("://")[0].lower()
+    options: dict[str, Any] = {
+        "protocol_whitelist": _PROTOCOLS[scheme],
+        "format_whitelist": _FORMATS[scheme],
+        "max_streams": 32,
+        "analyzeduration": ANALYZE_SECONDS * 1_000_000,
+        "threads": 1,
+    }
+    if scheme.startswith("rtsp"):
+        # UDP would open ports of ours to anyone; "timeout" because rw_timeout does not reach RTSP's socket.
+        return options | {"rtsp_transport": "tcp", "timeout": IO_SECONDS * 1_000_000}
+    return options | {"rw_timeout": IO_SECONDS * 1_000_000}

@@ -1,0 +1,204 @@
+"""One supervised child process: its own process group, bounded pipes, and no way to outlive the recorder."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from streamrec.clock import Clock
+
+GRACE_SECONDS: Final = 2.0
+_PR_SET_PDEATHSIG: Final = 1
+_PIPE_BYTES: Final = 1 << 20
+_F_SETPIPE_SZ: Final = 1031
+_STEP_BYTES: Final = 65536
+
+# Loaded here, because a child between fork and exec must not import anything.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def environment() -> dict[str, str]:
+    """A child gets no secrets, no proxy and no locale of ours; only where the certificates are."""
+    paths = ssl.get_default_verify_paths()
+    certificates = os.environ.get(paths.openssl_cafile_env) or paths.cafile
+    known = {"LC_ALL": "C", "PATH": os.defpath}
+    return known | {"SSL_CERT_FILE": certificates} if certificates else known
+
+
+def _limits(parent: int, memory_bytes: int) -> Callable[[], None]:
+    """What the child does to itself between fork and exec.
+
+    PR_SET_PDEATHSIG (prctl(2)) is cleared by nothing but a set-uid exec; it fires when the *thread* that
+    forked ends, so only long-lived threads may spawn. A parent that died before the call is seen by getppid.
+    """
+
+    def apply() -> None:
+        if _prctl is not None:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(125)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+    return apply
+
+
+class Child:
+    """A running child whose pipes are read without blocking, a tick at a time.
+
+    Reading on a tick, instead of whenever a byte arrives, is what makes hundreds of captures cheap: a wake-up
+    costs more than the bytes it brings.
+    """
+
+    def __init__(self, command: list[str], *, register: Path | None = None, memory_bytes: int = 3 << 29) -> None:
+        """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers."""
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment(),
+            start_new_session=True,
+            preexec_fn=_limits(os.getpid(), memory_bytes),
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._pipes = (self._process.stdout.fileno(), self._process.stderr.fileno())
+        for pipe in self._pipes:
+            os.set_blocking(pipe, False)
+        _widen(self._pipes[0])
+        self._entry = _registered(register, self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def read_output(self, limit: int) -> bytes | None:
+        """Up to `limit` bytes of stdout that are there now; None if there are none yet, b"" at its end."""
+        return _drain(self._pipes[0], limit)
+
+    def read_errors(self, limit: int) -> bytes | None:
+        """The same of stderr."""
+        return _drain(self._pipes[1], limit)
+
+    def status(self) -> int | None:
+        """The exit status, negative for a signal, or None while it runs. Reaps the child."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask it to finish what it is writing and leave."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, with everything it started."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):  # it ended between the two lines
+                os.killpg(self._process.pid, number)
+
+    async def ended(self, clock: Clock, seconds: float) -> int | None:
+        """Wait up to `seconds` for its end; the exit status, or None if it still runs."""
+        deadline = clock.monotonic() + seconds
+        while (status := self.status()) is None and clock.monotonic() < deadline:
+            await clock.sleep(0.02)
+        return status
+
+    async def finish(self, clock: Clock, grace: float = 0.0) -> int:
+        """Wait `grace` seconds, then kill; close the pipes and return the exit status."""
+        status = await self.ended(clock, grace)
+        while status is None:
+            self.kill()  # again and again: a child in an uninterruptible wait dies when the kernel lets go
+            status = await self.ended(clock, 1.0)
+        self.release()
+        return status
+
+    def release(self) -> None:
+        """Close the pipes and forget a child that has ended."""
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        if self._entry is not None:
+            self._entry.unlink(missing_ok=True)
+
+
+def _widen(pipe: int) -> None:
+    """Ask for room for a tick of a fat stream (fcntl(2), F_SETPIPE_SZ); the default 64 KiB works too."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):  # the user's share of pipe memory is used up
+            fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _drain(pipe: int, limit: int) -> bytes | None:
+    pieces: list[bytes] = []
+    room = limit
+    while room > 0:
+        try:
+            piece = os.read(pipe, min(room, _STEP_BYTES))
+        except BlockingIOError:
+            break
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        room -= len(piece)
+    return b"".join(pieces) or None
+
+
+# --- leftovers --------------------------------------------------------------------------------------------
+
+
+def started(pid: int) -> str | None:
+    """What tells this process from another that later has the same pid, or None if there is none.
+
+    Field 22 of /proc/<pid>/stat: ticks since boot (proc(5)); zombies (state Z) count as gone.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _registered(folder: Path | None, pid: int) -> Path | None:
+    """Note the child on disk; without /proc there is nothing to tell a reused pid by, so nothing is noted."""
+    identity = started(pid) if folder is not None else None
+    if folder is None or identity is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = folder / str(pid)
+    entry.write_text(f"{os.getpid()} {started(os.getpid())} {identity}")
+    return entry
+
+
+def sweep(folder: Path) -> list[int]:
+    """Kill what a recorder that is gone left behind; a pid that now belongs to something else is left alone.
+
+    Returns: the pids that were killed.
+    """
+    killed: list[int] = []
+    for entry in sorted(folder.glob("[0-9]*")) if folder.is_dir() else []:
+        try:
+            owner, owner_identity, identity = entry.read_text().split()
+            pid = int(entry.name)
+            if started(int(owner)) == owner_identity:
+                continue  # its recorder lives
+            if started(pid) == identity:
+                os.killpg(pid, signal.SIGKILL)
+                killed.append(pid)
+        except (OSError, ValueError):
+            pass  # torn by the crash, or ended meanwhile
+        entry.unlink(missing_ok=True)
+    return killed

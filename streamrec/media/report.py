@@ -1,0 +1,223 @@
+"""Reading what ffmpeg says on stderr: streams, titles and why it ended. Pure; every line is hostile text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from streamrec.models import GapReason
+
+LINE_BYTES: Final = 4096
+DETAIL_LENGTH: Final = 300
+
+
+class Lines:
+    """Splits a byte stream into lines, keeping at most LINE_BYTES of each."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._is_skipping = False
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that `data` completes; bytes that are no UTF-8 are replaced."""
+        *whole, rest = (self._rest + data).split(b"\n")
+        if whole and self._is_skipping:
+            whole = whole[1:]
+            self._is_skipping = False
+        if len(rest) > LINE_BYTES:
+            if not self._is_skipping:
+                whole.append(rest)
+            rest, self._is_skipping = b"", True
+        self._rest = rest
+        return [line[:LINE_BYTES].decode(errors="replace").rstrip("\r") for line in whole]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt came to nothing, as a gap reason and a sentence."""
+
+    reason: GapReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One elementary stream as ffmpeg lists it."""
+
+    kind: str  # Audio, Video, Subtitle, Data
+    codec: str  # ffmpeg's name
+    is_picture: bool = False  # a cover, not a moving picture
+    bit_rate: int | None = None  # bit/s
+    sample_rate: int | None = None  # Hz
+    channels: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_rate: float | None = None
+
+
+_LINE = re.compile(r"(?:\[(?P<context>[^\]]* @ 0x[0-9a-f]+)\] )?\[(?P<level>[a-z]+)\] (?P<text>.*)", re.DOTALL)
+_INPUT = re.compile(r"Input #0, (\S+), from ")
+_STREAM = re.compile(r" *Stream #0:(\d+)\S*: ([A-Z][a-z]+): (\w+)(.*)")
+_MAPPED = re.compile(r" *Stream #0:(\d+) -> #0:\d+ \(copy\)")
+_TAG = re.compile(r" +([A-Za-z-]+) *: (.*)")
+_TITLE = re.compile(r"Metadata update for StreamTitle: (.*)", re.DOTALL)
+_BIT_RATE = re.compile(r"(\d{1,9}) kb/s")
+_LAYOUTS: Final = {"mono": 1, "stereo": 2, "2.1": 3, "3.0": 3, "4.0": 4, "quad": 4, "5.0": 5, "5.1": 6, "7.1": 8}
+
+_HTTP = re.compile(r"(?:HTTP error|method \w+ failed:) (\d{3})\b ?(.*)")
+_DENIED: Final = frozenset({"401", "403", "404", "410", "451"})
+_KNOWN: Final = [
+    (re.compile(pattern), reason, detail)
+    for pattern, reason, detail in [
+        (r"Failed to resolve hostname", GapReason.DNS, "The host name cannot be resolved."),
+        (r"Connection refused", GapReason.SOURCE_REFUSED, "The connection was refused."),
+        (
+            r"No route to host|Network is unreachable|Host is down|Connection to \S+ failed",
+            GapReason.SOURCE_REFUSED,
+            "The host cannot be reached.",
+        ),
+        (
+            r"[Nn]ot (on|in) .{0,40}whitelist|Protocol not found",
+            GapReason.UNSUPPORTED,
+            "It leads to what may not be opened.",
+        ),
+        (
+            r"codec not currently supported in container|Could not write header|Could not find tag for codec",
+            GapReason.UNSUPPORTED,
+            "The codec cannot be kept in a file.",
+        ),
+        (r"not contain any stream", GapReason.NOT_MEDIA, "There is no sound and no picture in it."),
+        (r"Invalid data found when processing input", GapReason.NOT_MEDIA, "What the server sends is not media."),
+        (
+            r"(Connection|Operation) timed out|Error number -(110|138) occurred",
+            GapReason.STALLED,
+            "Nothing came for too long.",
+        ),
+        (
+            r"Connection reset by peer|Broken pipe|Stream ends prematurely",
+            GapReason.SOURCE_ENDED,
+            "The connection was reset.",
+        ),
+    ]
+]
+_GENERIC: Final = frozenset({GapReason.NOT_MEDIA, GapReason.STALLED, GapReason.UNKNOWN})
+
+
+@dataclass(slots=True)
+class Report:
+    """What one ffmpeg has said so far."""
+
+    secrets: tuple[str, ...] = ()
+    container: str | None = None
+    bit_rate: int | None = None
+    station: str | None = None
+    title: str | None = None
+    failure: Failure | None = None
+    is_mapped: bool = False
+    _streams: dict[int, Stream] = field(default_factory=dict)
+    _selected: list[int] = field(default_factory=list)
+    _section: str = ""
+
+    @property
+    def video(self) -> Stream | None:
+        """The moving picture that a capture takes."""
+        return next((s for s in self._chosen("Video") if not s.is_picture), None)
+
+    @property
+    def audio(self) -> Stream | None:
+        """The sound that a capture takes."""
+        return next(iter(self._chosen("Audio")), None)
+
+    def _chosen(self, kind: str) -> list[Stream]:
+        return [self._streams[i] for i in self._selected if i in self._streams and self._streams[i].kind == kind]
+
+    def read(self, line: str) -> str | None:
+        """Take one line in; the title, if the line announces one."""
+        match = _LINE.match(line)
+        if match is None:
+            return None
+        text = match["text"]
+        announced = _TITLE.match(text)
+        if announced:
+            self.title = announced[1]
+            return announced[1]
+        if not self.is_mapped:
+            self._describe(text)
+        if match["level"] in {"error", "fatal", "warning"}:
+            self._blame(match["context"] or "", match["level"], text)
+        return None
+
+    def _describe(self, text: str) -> None:
+        opened = _INPUT.match(text)
+        if opened:
+            self._section, self.container = "input", opened[1].rstrip(",")
+        elif text.startswith("Stream mapping:"):
+            self._section = "mapping"
+        elif text.startswith("Output #0"):
+            self._section, self.is_mapped = "", True
+        elif self._section == "mapping" and (mapped := _MAPPED.match(text)):
+            self._selected.append(int(mapped[1]))
+        elif self._section == "input":
+            self._describe_input(text)
+
+    def _describe_input(self, text: str) -> None:
+        stream = _STREAM.match(text)
+        if stream and len(self._streams) < 64:
+            self._streams[int(stream[1])] = _stream(stream[2], stream[3], stream[4])
+        elif text.startswith("  Duration:"):
+            rate = _BIT_RATE.search(text)
+            self.bit_rate = int(rate[1]) * 1000 if rate else None
+        elif not self._streams and (tag := _TAG.match(text)):
+            if tag[1].lower() in {"icy-name", "service_name"}:
+                self.station = tag[2]
+            elif tag[1] == "StreamTitle":
+                self.title = tag[2]
+
+    def _blame(self, context: str, level: str, text: str) -> None:
+        """Keep the most telling failure: an exact one is not replaced by ffmpeg's general last words."""
+        failure = self._failure(context, level, text)
+        if failure is None:
+            return
+        if self.failure is None or failure.reason not in _GENERIC or self.failure.reason is GapReason.UNKNOWN:
+            self.failure = failure
+
+    def _failure(self, context: str, level: str, text: str) -> Failure | None:
+        status = _HTTP.match(text)
+        if status:
+            reason = GapReason.SOURCE_DENIED if status[1] in _DENIED else GapReason.SOURCE_ERROR
+            return Failure(reason, self.cleaned(f"The server answered {status[1]} {status[2]}".strip() + "."))
+        if level == "warning":
+            return None
+        if context.startswith("tls "):
+            return Failure(GapReason.TLS, self.cleaned(f"TLS failed: {text}"))
+        for pattern, reason, detail in _KNOWN:
+            if pattern.search(text):
+                return Failure(reason, detail)
+        return Failure(GapReason.UNKNOWN, self.cleaned(f"ffmpeg: {text}"))
+
+    def cleaned(self, text: str) -> str:
+        """`text` fit for a log or an answer: no address, no credentials, one line, not long."""
+        text = re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]*", "<url>", text)
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        text = "".join(c if c.isprintable() else " " for c in text)
+        return text if len(text) <= DETAIL_LENGTH else text[: DETAIL_LENGTH - 1] + "…"
+
+
+def _stream(kind: str, codec: str, rest: str) -> Stream:
+    rate = _BIT_RATE.search(rest)
+    hertz = re.search(r", (\d{3,6}) Hz, ([\w.]+)", rest)
+    size = re.search(r", (\d{2,5})x(\d{2,5})\b", rest)
+    frames = re.search(r"\b(\d{1,4}(?:\.\d{1,4})?) fps", rest)
+    return Stream(
+        kind,
+        codec,
+        is_picture="(attached pic)" in rest or codec in {"mjpeg", "png", "gif", "webp", "bmp"},
+        bit_rate=int(rate[1]) * 1000 if rate else None,
+        sample_rate=int(hertz[1]) if hertz else None,
+        channels=_LAYOUTS.get(hertz[2]) if hertz else None,
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
+        frame_rate=float(frames[1]) if frames else None,
+    )

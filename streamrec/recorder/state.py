@@ -1,0 +1,76 @@
+"""The states of a capture, the moves between them, and how long to wait before the next attempt. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from streamrec.models import CaptureState, GapReason
+
+_MOVES: Final = {
+    CaptureState.STOPPED: {CaptureState.STARTING},
+    CaptureState.STARTING: {CaptureState.RUNNING, CaptureState.BACKOFF, CaptureState.STOPPING},
+    CaptureState.RUNNING: {CaptureState.BACKOFF, CaptureState.STOPPING},
+    CaptureState.BACKOFF: {CaptureState.STARTING, CaptureState.STOPPING},
+    CaptureState.STOPPING: {CaptureState.STOPPED},
+}
+
+
+def move(old: CaptureState, new: CaptureState) -> CaptureState:
+    """The state after a move.
+
+    Raises:
+        AssertionError: there is no such move; that is a bug.
+    """
+    assert new in _MOVES[old], f"a capture cannot go from {old} to {new}"
+    return new
+
+
+GOOD_SECONDS: Final = 30.0
+HOUR_SECONDS: Final = 3600.0
+LONG_CAP_SECONDS: Final = 60.0
+FIRST_SECONDS: Final = 0.5
+LEAST_SECONDS: Final = 0.1
+# What another attempt in a second will not change.
+LASTING: Final = frozenset(
+    {
+        GapReason.SOURCE_DENIED,
+        GapReason.DNS,
+        GapReason.EGRESS_DENIED,
+        GapReason.UNSUPPORTED,
+        GapReason.NOT_MEDIA,
+    }
+)
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Full jitter: after failure n, uniform(0.1, min(cap, 0.5 x 2^n)) seconds; it never gives up.
+
+    The first attempt after good media (30 s of it) is at once. The cap is `cap_seconds` for an hour of
+    failure, then 60 s. Failures that last go straight to the cap.
+    """
+
+    cap_seconds: float = 15.0
+    uniform: Callable[[float, float], float] = random.uniform
+    _failures: int = 0
+    _failing_since: float | None = field(default=None)
+
+    def good(self, media_seconds: float) -> None:
+        """The attempt that is running has delivered so much media."""
+        if media_seconds >= GOOD_SECONDS:
+            self._failures, self._failing_since = 0, None
+
+    def delay(self, reason: GapReason, now: float) -> float:
+        """Seconds to wait after an attempt that ended for `reason` at the monotonic time `now`."""
+        if self._failing_since is None:
+            self._failing_since = now
+            if reason not in LASTING:
+                return 0.0
+        cap = LONG_CAP_SECONDS if now - self._failing_since >= HOUR_SECONDS else self.cap_seconds
+        self._failures += 1
+        if reason in LASTING:
+            return self.uniform(cap / 2, cap)
+        return self.uniform(LEAST_SECONDS, min(cap, FIRST_SECONDS * 2 ** min(self._failures, 10)))

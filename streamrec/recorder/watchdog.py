@@ -1,0 +1,66 @@
+"""Whether media still comes, judged by media time and not by sockets or processes. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from streamrec.models import GapReason
+
+OPEN_SECONDS: Final = 20.0
+STALL_SECONDS: Final = 3.0
+UNLEARNED_SECONDS: Final = 12.0
+STARVED_WINDOW_SECONDS: Final = 10.0
+STARVED_SHARE: Final = 0.5
+LEARN_ARRIVALS: Final = 4
+_SAME_STEP_SECONDS: Final = 0.5
+
+
+class Watchdog:
+    """Ends an attempt that has no media for max(3 s, 2 x cadence), or less than half of real time over 10 s.
+
+    The cadence is learned: HLS arrives in steps of its segment length, ICY all the time. Until LEARN_ARRIVALS
+    steps were seen, UNLEARNED_SECONDS of silence are forgiven, because an HLS window comes in one burst and
+    the first step may lie a segment away. What arrived ahead of real time counts: a burst is no debt.
+    """
+
+    def __init__(self, now: float) -> None:
+        """`now` and all times below are monotonic seconds."""
+        self._started = now
+        self._last: float | None = None
+        self._steps: deque[float] = deque(maxlen=8)
+        self._progress: deque[tuple[float, float]] = deque()
+
+    def progress(self, media_seconds: float, now: float) -> None:
+        """The attempt has delivered `media_seconds` in all."""
+        if self._last is not None and now - self._last >= _SAME_STEP_SECONDS:
+            self._steps.append(now - self._last)
+        self._last = now
+        self._progress.append((now, media_seconds))
+        while len(self._progress) > 2 and self._progress[1][0] <= now - self._window():
+            self._progress.popleft()
+
+    def verdict(self, now: float) -> GapReason | None:
+        """Why the attempt must end, or None."""
+        if self._last is None:
+            return GapReason.STALLED if now - self._started >= OPEN_SECONDS else None
+        if now - self._last >= self._patience(now):
+            return GapReason.STALLED
+        first_at, first_seconds = self._progress[0]
+        watched = now - first_at
+        if watched >= self._window() and self._progress[-1][1] - first_seconds < STARVED_SHARE * watched:
+            return GapReason.STARVED
+        return None
+
+    def _cadence(self) -> float:
+        return max(self._steps, default=0.0)
+
+    def _patience(self, now: float) -> float:
+        is_learned = len(self._steps) >= LEARN_ARRIVALS or (
+            not self._steps and self._last is not None and self._last - self._started >= STALL_SECONDS
+        )
+        learned = max(STALL_SECONDS, 2 * self._cadence())
+        return learned if is_learned else max(UNLEARNED_SECONDS, learned)
+
+    def _window(self) -> float:
+        return max(STARVED_WINDOW_SECONDS, 3 * self._cadence())
