@@ -59,10 +59,10 @@ def running(settings: Settings) -> Iterator[None]:
     """
     _make_folders(settings)
     with _opened(settings.run_dir / "postgres.users") as users:
-        with _alone(settings):
-            fcntl.flock(users, fcntl.LOCK_SH)
-            _ensure(settings)
         try:
+            with _alone(settings):
+                fcntl.flock(users, fcntl.LOCK_SH)
+                _ensure(settings)
             yield
         finally:
             with _alone(settings):
@@ -85,10 +85,8 @@ def _ensure(settings: Settings) -> None:
     if not (settings.postgres_dir / "PG_VERSION").exists():
         _initialise(settings)
     _refuse_other_version(settings)
-    if _pid(settings) is None:
+    if not _answers(settings):
         _start(settings)
-    else:
-        _await_answer(settings, None)
     _create_database(settings)
 
 
@@ -104,19 +102,22 @@ def stop(settings: Settings) -> None:
 
 
 def _start(settings: Settings) -> None:
-    _clear_left_overs(settings)
     deadline = time.monotonic() + ORPHAN_SECONDS
     while True:
-        try:
-            return _await_answer(settings, _launched(settings))
-        except NotReady as exc:
-            # The sessions of a killed server hold its shared memory until they notice.
-            if "shared memory block" not in exc.detail or time.monotonic() > deadline:
-                raise
+        _clear_left_overs(settings)
+        _launch(settings)
+        if _answers(settings):
+            return
+        # The sessions of a killed server hold its shared memory until they notice.
+        if "shared memory block" not in _last_words(settings) or time.monotonic() > deadline:
+            raise NotReady(
+                f"The embedded PostgreSQL does not start; see {_log(settings)}, or name a server in DATABASE_URL."
+                f" Its last words: {_last_words(settings)}"
+            )
 
 
 def _clear_left_overs(settings: Settings) -> None:
-    """A killed server's files name a process id that somebody else may have by now, and PostgreSQL believes them."""
+    """Files of a killed server name a process id that may be somebody else's now, and PostgreSQL believes them."""
     sockets = socket_dir(settings.data_dir)
     for path in (
         settings.postgres_dir / "postmaster.pid",
@@ -126,14 +127,14 @@ def _clear_left_overs(settings: Settings) -> None:
         path.unlink(missing_ok=True)
 
 
-def _launched(settings: Settings) -> subprocess.Popen[bytes]:
+def _launch(settings: Settings) -> None:
     options = {**SERVER_OPTIONS, "unix_socket_directories": str(socket_dir(settings.data_dir))}
     command = [_binary("postgres"), "-D", str(settings.postgres_dir)]
     for name, value in options.items():
         command += ["-c", f"{name}={value}"]
     prefix, identity = _unprivileged(settings)
     with _log(settings).open("ab") as log:
-        return subprocess.Popen(
+        _children[settings.postgres_dir] = subprocess.Popen(
             [*prefix, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -145,47 +146,36 @@ def _launched(settings: Settings) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_answer(settings: Settings, process: subprocess.Popen[bytes] | None) -> None:
+def _answers(settings: Settings) -> bool:
+    """Whether a server is there, once it has had the time to come up."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
+    while _pid(settings) is not None and time.monotonic() < deadline:
         try:
             _connection(settings).close()
         except psycopg2.OperationalError:
-            if process is not None and process.poll() is not None:
-                break
             time.sleep(0.03)
         else:
-            _collect_later(process)
-            return
-    raise NotReady(
-        f"The embedded PostgreSQL does not start; see {_log(settings)}, or name a server in DATABASE_URL."
-        f" Its last words: {_last_words(settings)}"
-    )
-
-
-_children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-def _collect_later(process: subprocess.Popen[bytes] | None) -> None:
-    """A server that this process started stays its child, and must be waited for when it ends."""
-    if process is not None:
-        _children[process.pid] = process
+            return True
+    return False
 
 
 def _await_end(settings: Settings, pid: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        child = _children.get(pid)
-        if child is not None and child.poll() is not None:
-            del _children[pid]
-        if pid not in _children and _pid(settings) != pid:
+        if _pid(settings) != pid:
             return True
         time.sleep(0.02)
     return False
 
 
+_children: dict[Path, subprocess.Popen[bytes]] = {}  # servers that this process started, by data folder
+
+
 def _pid(settings: Settings) -> int | None:
-    """The postmaster's process id, if the one that its file names really is it."""
+    """The postmaster's process id: that of our own child, or the one in its file if it really is a postmaster."""
+    child = _children.get(settings.postgres_dir)
+    if child is not None and child.poll() is None:
+        return child.pid
     try:
         pid = int((settings.postgres_dir / "postmaster.pid").read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
