@@ -2,6 +2,7 @@
 
 StreamrecError
 ├── NotFound            the thing named does not exist
+│   └── Gone            it did exist, and will not come back
 ├── Conflict            it exists already, or has changed meanwhile
 │   └── PreconditionFailed   If-Match names another version
 ├── Invalid             the request breaks a rule; names the field and the rule
@@ -26,6 +27,10 @@ class StreamrecError(Exception):
 
 class NotFound(StreamrecError):
     """The thing named does not exist."""
+
+
+class Gone(NotFound):
+    """It did exist, and will not come back."""
 
 
 class Conflict(StreamrecError):
