@@ -22,10 +22,10 @@ log = structlog.get_logger(__name__)
 def command(ffmpeg: str, folder: Path, *, with_clock: bool) -> list[str]:
     """A small test picture and a beep a second, in real time: segments of 2 s, a window of 30 s.
 
-    Segments are numbered from the epoch, so that a restart never reuses a number. `with_clock` writes the time of
+    Segments are numbered from the epoch, so that a restart never reuses a number. `with_clock` writes the UTC time of
     day into the picture, which needs a font on the machine.
     """
-    text = r"drawtext=text='%{localtime\:%X} UTC':fontsize=24:fontcolor=white:box=1:boxcolor=black:x=(w-tw)/2:y=h-th-12"
+    text = r"drawtext=text='%{gmtime\:%X}':fontsize=24:fontcolor=white:x=(w-tw)/2:y=h-th-12:box=1:boxcolor=black"
     built = [ffmpeg, "-hide_banner", "-loglevel", "error", "-re"]
     built += ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=12"]
     built += ["-re", "-f", "lavfi", "-i", "sine=frequency=330:beep_factor=2:sample_rate=48000"]
