@@ -1,0 +1,107 @@
+"""The recorders' figures for Prometheus, from a few small rows and never from a scan of what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector as PrometheusCollector
+from sqlalchemy.orm import Session as OrmSession
+
+from streamrec.db import Session, away_as_unavailable
+from streamrec.errors import DatabaseAway
+from streamrec.models import Capture, CaptureState, Channel, Coverage, CoverageKind, Recorder
+
+_Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class Collector(PrometheusCollector):
+    """Reads when it is scraped; without a database it says only that there is none."""
+
+    def __init__(self, *, ttl_seconds: float) -> None:
+        self._ttl_seconds = ttl_seconds
+
+    def collect(self) -> Iterator[_Family]:
+        try:
+            with away_as_unavailable(), Session.begin() as session:
+                found = [
+                    *_totals(session, self._ttl_seconds),
+                    *_captures(session, self._ttl_seconds),
+                    *_gaps(session),
+                ]
+        except DatabaseAway:
+            found = []
+        up = GaugeMetricFamily("streamrec_database_up", "1 if the database answers.")
+        up.add_metric([], 1 if found else 0)
+        yield up
+        yield from found
+
+    def describe(self) -> Iterator[_Family]:
+        """Nothing: registering must not ask the database."""
+        return iter(())
+
+
+def _is_alive(ttl_seconds: float) -> sa.ColumnElement[bool]:
+    youngest = sa.func.clock_timestamp() - sa.func.make_interval(0, 0, 0, 0, 0, 0, ttl_seconds)
+    return sa.and_(Recorder.stopped_at.is_(None), Recorder.heartbeat_at > youngest)
+
+
+def _totals(session: OrmSession, ttl_seconds: float) -> Iterator[_Family]:
+    """Each start of a recorder has a row of its own, so the sums never fall."""
+    row = session.execute(
+        sa.select(
+            sa.func.coalesce(sa.func.sum(Recorder.media_bytes), 0),
+            sa.func.coalesce(sa.func.sum(Recorder.media_seconds), 0),
+            sa.func.coalesce(sa.func.sum(Recorder.restarts), 0),
+            sa.func.count().filter(_is_alive(ttl_seconds)),
+        )
+    ).one()
+    names = (
+        ("streamrec_media_bytes", "Bytes of media that all recorders have received."),
+        ("streamrec_media_seconds", "Seconds of media that all recorders have written."),
+        ("streamrec_capture_restarts", "Attempts to capture a channel after a first one."),
+    )
+    for (name, text), value in zip(names, row[:3], strict=True):
+        yield CounterMetricFamily(name, text, value=float(value))
+    yield GaugeMetricFamily("streamrec_recorders_alive", "Recorders with a fresh heartbeat.", value=row[3])
+    wanted = sa.select(sa.func.count()).where(Channel.enabled, Channel.deleted_at.is_(None))
+    yield GaugeMetricFamily(
+        "streamrec_channels_enabled", "Channels that are to be recorded.", value=session.scalar(wanted) or 0
+    )
+
+
+def _captures(session: OrmSession, ttl_seconds: float) -> Iterator[_Family]:
+    """What a dead recorder last said does not count: its captures are stopped."""
+    state = sa.case((_is_alive(ttl_seconds), Capture.state), else_=CaptureState.STOPPED.value)
+    rows = session.execute(
+        sa.select(sa.cast(state, sa.Text), sa.func.count())
+        .select_from(Capture)
+        .outerjoin(Recorder, Capture.recorder_id == Recorder.id)
+        .group_by(sa.text("1"))
+    )
+    counts: dict[str, int] = dict(rows.tuples().all())
+    family = GaugeMetricFamily("streamrec_captures", "Captures by state.", labels=["state"])
+    for member in CaptureState:
+        family.add_metric([member.value], counts.get(member.value, 0))
+    yield family
+
+
+def _gaps(session: OrmSession) -> Iterator[_Family]:
+    """The last 24 hours: an index on the ends of gaps keeps that cheap, and an outage counts as it grows."""
+    since = sa.func.now() - sa.text("interval '1 day'")
+    length = sa.extract("epoch", Coverage.end_time - sa.func.greatest(Coverage.start_time, since))
+    rows = session.execute(
+        sa.select(Coverage.reason, sa.func.count(), sa.func.sum(length))
+        .where(Coverage.kind == CoverageKind.GAP, Coverage.end_time > since)
+        .group_by(Coverage.reason)
+    ).all()
+    count = GaugeMetricFamily("streamrec_gaps_last_day", "Gaps in the last 24 hours.", labels=["reason"])
+    seconds = GaugeMetricFamily(
+        "streamrec_gap_seconds_last_day", "Seconds lost in the last 24 hours.", labels=["reason"]
+    )
+    for reason, number, lost in rows:
+        count.add_metric([str(reason)], number)
+        seconds.add_metric([str(reason)], float(lost))
+    yield count
+    yield seconds

@@ -1,0 +1,70 @@
+"""The API: the contract's operations under Connexion, with our own checks, and a guard in front."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import connexion
+from connexion.middleware.context import ContextMiddleware
+from connexion.middleware.lifespan import LifespanMiddleware
+from connexion.middleware.routing import RoutingMiddleware
+from connexion.middleware.security import SecurityMiddleware
+from connexion.resolver import RelativeResolver
+
+from streamrec import db, health
+from streamrec import settings as configuration
+from streamrec.handlers._checks import AnswerChecksMiddleware, RequestChecksMiddleware
+from streamrec.handlers._document import Document
+from streamrec.handlers._guard import Guard
+from streamrec.handlers._observe import Observed
+from streamrec.handlers._pages import Pages
+from streamrec.handlers._problems import Answers
+from streamrec.handlers._rules import Rules
+from streamrec.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
+    """The ASGI application; without `settings`, with those of the process.
+
+    The order of the layers is their meaning: what is outer sees the answers of all that is inner.
+    """
+    settings = settings or configuration.load()
+    document = Document(auth_required=settings.auth_required)
+    app = connexion.AsyncApp(
+        "streamrec",
+        lifespan=_lifespan(settings),
+        middlewares=[
+            partial(Observed, settings=settings),
+            partial(Answers, allowed=document.methods()),
+            partial(Guard, settings=settings),
+            partial(Pages, settings=settings, document=document),
+            RoutingMiddleware,
+            SecurityMiddleware,
+            RequestChecksMiddleware,
+            AnswerChecksMiddleware,
+            LifespanMiddleware,
+            ContextMiddleware,
+        ],
+        resolver=RelativeResolver("streamrec.handlers"),
+        pythonic_params=True,  # a parameter called `from` or `type` reaches the handler as `from_`, `type_`
+    )
+    app.add_api(document.for_connexion(), rules=Rules(document.contract))
+    return app
+
+
+def _lifespan(settings: Settings) -> Any:
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
+        engine = db.connect(settings, application="streamrec-api")
+        watch = health.Watch(settings)
+        watch.refresh()
+        try:
+            yield {"watch": watch}
+        finally:
+            watch.close()
+            engine.dispose()
+
+    return lifespan

@@ -1,0 +1,42 @@
+"""What belongs to the request that is being served."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from connexion.context import scope
+from starlette.types import Scope
+
+from streamrec.health import Watch
+from streamrec.settings import Settings
+
+_SETTINGS = "streamrec.settings"
+_REQUEST_ID = "streamrec.request_id"
+
+
+def remember(of: Scope, *, settings: Settings, request_id: str) -> None:
+    """Put into a scope what the functions below, and problems, take out of it."""
+    of[_SETTINGS] = settings
+    of[_REQUEST_ID] = request_id
+
+
+def settings() -> Settings:
+    """The settings of the app that serves this request."""
+    return cast("Settings", scope[_SETTINGS])
+
+
+def watch() -> Watch:
+    """What keeps an eye on the database; the app's lifespan put it there."""
+    return cast("Watch", scope["state"]["watch"])
+
+
+def request_id(of: Scope) -> str | None:
+    """As in `X-Request-ID` and in the logs."""
+    return cast("str | None", of.get(_REQUEST_ID))
+
+
+def operation_of(of: Scope) -> str | None:
+    """The operationId that Connexion's router found, if it has got that far."""
+    routing = of.get("extensions", {}).get("connexion_routing", {})
+    name: str | None = routing.get("operation_id")
+    return name and name.removeprefix("streamrec.handlers.")

@@ -1,0 +1,173 @@
+"""How the service is: live, ready, and what each recorder does; told at once even if the database hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine, Row
+
+from streamrec import db, schema
+from streamrec.errors import DatabaseAway
+from streamrec.models import Capture, Recorder
+from streamrec.settings import Settings
+
+FRESH_SECONDS = 1.0  # a report younger than this is given again
+STALE_SECONDS = 4.0  # one older than this says nothing any more
+WAIT_SECONDS = 0.03  # how long a request waits for a newer one
+FIRST_WAIT_SECONDS = 1.0  # just after the start there is no older one
+PROBE_TIMEOUT_SECONDS = 1.0
+LOST_FOR = sa.text("interval '1 hour'")  # a recorder that fell silent is listed as long as this
+
+wanted_schema = cache(schema.wanted)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must be so before requests can be served."""
+
+    name: str
+    is_ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class RecorderState:
+    """A recorder, and its captures by state."""
+
+    id: UUID
+    host: str
+    is_alive: bool
+    heartbeat_age_seconds: float
+    version: str
+    ffmpeg: str | None
+    captures: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found at one moment."""
+
+    checks: list[Check]
+    recorders: list[RecorderState] = field(default_factory=list)
+
+    @property
+    def is_ready(self) -> bool:
+        return all(check.is_ok for check in self.checks)
+
+    @property
+    def status(self) -> str:
+        """`ok`, `degraded` without any live recorder, `down` when not ready."""
+        if not self.is_ready:
+            return "down"
+        return "ok" if any(recorder.is_alive for recorder in self.recorders) else "degraded"
+
+
+AWAY = Report([Check("database", is_ok=False, detail="does not answer")])
+
+
+def probe(engine: Engine, *, ttl_seconds: float) -> Report:
+    """Ask the database; `ttl_seconds` is the age at which a heartbeat means death."""
+    try:
+        found, wanted = schema.current(engine), wanted_schema()
+        if found != wanted:
+            is_schema = Check(
+                "schema", is_ok=False, detail=f"is {found}, {wanted} is needed; run ./run.sh upgrade"
+            )
+            return Report([Check("database", is_ok=True, detail="answers"), is_schema])
+        with db.away_as_unavailable(), engine.connect() as connection:
+            rows = connection.execute(_recorders()).all()
+    except DatabaseAway:
+        return AWAY
+    checks = [Check("database", is_ok=True, detail="answers"), Check("schema", is_ok=True, detail="current")]
+    return Report(checks, [_recorder(row, ttl_seconds) for row in rows])
+
+
+def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:
+    counts = (
+        sa.select(Capture.recorder_id, Capture.state, sa.func.count().label("count"))
+        .group_by(Capture.recorder_id, Capture.state)
+        .subquery()
+    )
+    captures = (
+        sa.select(sa.func.json_object_agg(counts.c.state, counts.c.count))
+        .where(counts.c.recorder_id == Recorder.id)
+        .scalar_subquery()
+    )
+    clock = sa.func.clock_timestamp()
+    return (
+        sa.select(
+            Recorder.id,
+            Recorder.host,
+            Recorder.version,
+            Recorder.ffmpeg,
+            sa.extract("epoch", clock - Recorder.heartbeat_at).label("age"),
+            captures.label("captures"),
+        )
+        .where(Recorder.stopped_at.is_(None), Recorder.heartbeat_at > clock - LOST_FOR)
+        .order_by(Recorder.heartbeat_at.desc())
+        .limit(1000)
+    )
+
+
+def _recorder(row: Row[Any], ttl_seconds: float) -> RecorderState:
+    age = max(0.0, float(row.age))
+    return RecorderState(
+        id=row.id,
+        host=row.host,
+        is_alive=age <= ttl_seconds,
+        heartbeat_age_seconds=round(age, 3),
+        version=row.version,
+        ffmpeg=row.ffmpeg,
+        captures=row.captures or {},
+    )
+
+
+class Watch:
+    """Keeps the last report, and asks for a newer one in a thread and over a connection of its own.
+
+    The pool and the threads that requests use may all be waiting for a hanging database.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        hasty = settings.model_copy(update={"db_timeout_seconds": PROBE_TIMEOUT_SECONDS})
+        self._engine = db.engine_for(hasty, application="streamrec-health", pool_size=1, max_overflow=0)
+        self._ttl_seconds = settings.recorder_ttl_seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="health")
+        self._report: Report | None = None
+        self._at = 0.0
+        self._asked: Future[None] | None = None
+
+    async def report(self) -> Report:
+        """The state of at most a few seconds ago, within about 50 ms."""
+        if self._age() > FRESH_SECONDS:
+            wait = FIRST_WAIT_SECONDS if self._report is None else WAIT_SECONDS
+            await asyncio.wait([asyncio.wrap_future(self.refresh())], timeout=wait)
+        if self._report is None or self._age() > STALE_SECONDS:
+            return AWAY
+        return self._report
+
+    def refresh(self) -> Future[None]:
+        """Ask, unless that is being done already."""
+        if self._asked is None or self._asked.done():
+            self._asked = self._thread.submit(self._ask)
+        return self._asked
+
+    def close(self) -> None:
+        """Let the thread end after what it is doing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._engine.dispose()
+
+    def _age(self) -> float:
+        return time.monotonic() - self._at
+
+    def _ask(self) -> None:
+        self._report = probe(self._engine, ttl_seconds=self._ttl_seconds)
+        self._at = time.monotonic()
