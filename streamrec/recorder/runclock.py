@@ -1,8 +1,22 @@
-"""Which wall time a moment of a run's media has. Pure."""
+"""Which wall time a moment of a run's media has; docs/design/time.md says why it is done so. Pure."""
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime, timedelta
+
+from streamrec.recorder.framing.units import FLICKS
+
+_FLAT = 0.05  # s; an offset that betters another by less is as good as it
+_NEAR = 0.25  # s; an arrival this little later than the best is no later than usual
+_SETTLED = 0.5  # s without a better offset, after which arrivals keep pace with real time
+_PAUSE = 1.2  # s without an arrival: a server that had more would have sent it
+_PATIENCE = 12.0  # s; the end of a burst is not awaited longer
+_WINDOW = 30.0  # s over which the earliest arrival is sought
+_BUCKET = 1.0  # s; arrivals closer than this share a place in the window
+_FEWEST = 4  # buckets that the window keeps, however old they are
+_STEERING = 500e-6
+_TOLERANCE = 1.0  # s
 
 
 class RunClock:
@@ -13,34 +27,131 @@ class RunClock:
     """
 
     def __init__(self, *, now: datetime, monotonic: float) -> None:
-        raise NotImplementedError
+        self._now = now
+        self._monotonic = monotonic
+        self._burst = _Burst()
+        self._window = _Window()
+        self._newest = 0  # flicks that have arrived
+        self._anchored = False
+        self._media = 0  # flicks; from here on ...
+        self._seconds = 0.0  # ... which is this long after `now`, ...
+        self._rate = 1.0  # ... a second of media takes this long
 
     def observe(self, media: int, received_at: float) -> None:
-        """By `received_at` (monotonic seconds) the run's media had arrived up to `media` flicks."""
-        raise NotImplementedError
+        """By `received_at` (monotonic seconds) the run's media had arrived up to `media` flicks.
 
-    @property
-    def is_anchored(self) -> bool:
-        """Whether `wall` may be asked; until then the capture holds its units back (never longer than 12 s)."""
-        raise NotImplementedError
+        May be called with nothing new, too, so that a burst that is followed by silence is seen to be over.
+        """
+        at = received_at - self._monotonic
+        if media <= self._newest:
+            if not self._anchored and self._burst.is_over_after_silence(at):
+                self.settle()
+            return
+        offset = at - media / FLICKS  # when the run began, if this media did not wait on its way
+        if self._anchored:
+            self._move_on()
+            self._window.add(at, offset)
+            self._steer((media - self._newest) / FLICKS)
+        elif self._burst.is_over(at, offset):
+            self.settle()
+        self._newest = media
 
     def settle(self) -> None:
         """Anchor with what is known, because the attempt is over."""
-        raise NotImplementedError
+        if not self._anchored:
+            self._anchored = True
+            self._seconds = self._burst.earliest
+            self._window.add(self._burst.last_at, self._seconds)
+
+    def _move_on(self) -> None:
+        self._seconds += (self._newest - self._media) / FLICKS * self._rate
+        self._media = self._newest
+
+    def _steer(self, step: float) -> None:
+        self._rate = 1 + max(-_STEERING, min(_STEERING, self._error / step))
+
+    @property
+    def _error(self) -> float:
+        """How much later than this clock says media arrives at the earliest, in seconds."""
+        return self._window.earliest - (self._seconds - self._media / FLICKS)
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether `wall` may be asked; until then the capture holds its units back."""
+        return self._anchored
 
     def wall(self, media: int) -> datetime:
         """The wall time `media` flicks into the run, to the microsecond; it grows with `media`."""
-        raise NotImplementedError
+        assert self._anchored, "the clock has no anchor yet"
+        seconds = self._seconds + (media - self._media) / FLICKS * self._rate
+        return self._now + timedelta(microseconds=round(seconds * 1e6))
 
     @property
     def disagreement(self) -> timedelta | None:
         """How much later the newest media arrives than this clock says, if that is too much to be steered away.
 
         The capture then ends the run (gap reason `clock`) and begins another; negative means that media runs
-        ahead of the clock, as when a server sends a burst again.
+        ahead of the clock, as when a server sends a burst again. Media that arrives in steps, as HLS does, says
+        less of when it was sent: half a step is allowed for.
         """
-        raise NotImplementedError
+        if not self._anchored or abs(self._error) <= _TOLERANCE + self._window.breadth / 2:
+            return None
+        return timedelta(seconds=self._error)
 
     def stepped(self, now: datetime, monotonic: float) -> timedelta:
         """How far the wall clock has been moved since the run began; the caller ends the run above 1 s."""
-        raise NotImplementedError
+        return (now - self._now) - timedelta(seconds=monotonic - self._monotonic)
+
+
+class _Burst:
+    """The beginning of a run, where a server sends what it has before it sends what is new.
+
+    While it lasts, media arrives faster than real time and each offset is better than the one before. It is over
+    when offsets keep level for half a second, as a steady stream's do, or when a second group of arrivals has
+    come after a pause: HLS sends a window at once and then a segment at a time, and only a segment's end tells.
+    """
+
+    def __init__(self) -> None:
+        self.earliest = 0.0
+        self.last_at = 0.0
+        self._groups = 0
+        self._level = 0.0  # the best offset of this group ...
+        self._level_at = 0.0  # ... and since when there is none much better
+
+    def is_over(self, at: float, offset: float) -> bool:
+        """Whether it was before, or is with, this arrival."""
+        begins = self._groups == 0 or at - self.last_at >= _PAUSE
+        if begins and self._groups >= 2:
+            return True
+        self.earliest = offset if self._groups == 0 else min(self.earliest, offset)
+        self._groups += begins
+        if begins or offset < self._level - _FLAT:
+            self._level, self._level_at = offset, at
+        self.last_at = at
+        is_level = offset < self._level + _NEAR and at - self._level_at >= _SETTLED
+        return is_level or at >= _PATIENCE
+
+    def is_over_after_silence(self, at: float) -> bool:
+        """Whether it was before `at`, when nothing new has arrived."""
+        return (self._groups >= 2 and at - self.last_at >= _PAUSE) or at >= _PATIENCE
+
+
+class _Window:
+    """The least and the greatest offset of the last 30 s, or of the last four seconds that had arrivals."""
+
+    def __init__(self) -> None:
+        self._buckets: deque[tuple[float, float, float]] = deque()  # (when it began, least, greatest)
+        self.earliest = 0.0
+        self.breadth = 0.0
+
+    def add(self, at: float, offset: float) -> None:
+        buckets = self._buckets
+        if buckets and at - buckets[-1][0] < _BUCKET:
+            began, least, greatest = buckets.pop()
+            buckets.append((began, min(least, offset), max(greatest, offset)))
+        else:
+            buckets.append((at, offset, offset))
+            while len(buckets) > _FEWEST and at - buckets[0][0] > _WINDOW:
+                buckets.popleft()
+        self.earliest = min(least for _, least, _ in buckets)
+        self.breadth = max(greatest for _, _, greatest in buckets) - self.earliest

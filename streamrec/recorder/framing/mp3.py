@@ -1,0 +1,60 @@
+"""MPEG-1, 2 and 2.5 audio, layers I to III, cut into frames. Pure."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from streamrec.recorder.framing.frames import Frame, FrameWalker
+from streamrec.recorder.framing.units import FLICKS
+
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # Hz by version
+_V1_L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)  # kbit/s
+_V1_L2 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+_V1_L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_V2_L1 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
+_V2_L23 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MPEG1, _RESERVED = 3, 1
+_LAYER_I, _LAYER_II, _LAYER_III = 3, 2, 1  # as the header codes them
+
+
+def mp3_framer() -> FrameWalker:
+    """A framer of MPEG audio frames; Xing and LAME frames are frames like any other."""
+    return FrameWalker(_header, 3)
+
+
+def _header(head: bytes) -> Frame | None:
+    return _frame(head[1], head[2])
+
+
+@cache
+def _frame(second: int, third: int) -> Frame | None:
+    """What the second and third byte of a header say; the fourth says nothing of length or time.
+
+    ISO/IEC 11172-3 section 2.4.1.3 and 13818-3 section 2.4.1.3. Free format (bit rate 0) is refused: its length
+    is not in the header.
+    """
+    version, layer = second >> 3 & 3, second >> 1 & 3
+    bit_rate, sample_rate, padding = third >> 4, third >> 2 & 3, third >> 1 & 1
+    if second < 0xE0 or version == _RESERVED or layer == 0 or bit_rate in (0, 15) or sample_rate == 3:
+        return None
+    rate = _RATES[version][sample_rate]
+    bits = _bit_rates(version, layer)[bit_rate] * 1000
+    samples = _samples(version, layer)
+    if layer == _LAYER_I:
+        length = (12 * bits // rate + padding) * 4
+    else:
+        length = samples // 8 * bits // rate + padding
+    return Frame(length, samples * FLICKS // rate, version << 4 | layer << 2 | sample_rate)
+
+
+def _bit_rates(version: int, layer: int) -> tuple[int, ...]:
+    if version == _MPEG1:
+        return {_LAYER_I: _V1_L1, _LAYER_II: _V1_L2, _LAYER_III: _V1_L3}[layer]
+    return _V2_L1 if layer == _LAYER_I else _V2_L23
+
+
+def _samples(version: int, layer: int) -> int:
+    """Samples in a frame: 384 in layer I, 1152 in the others, but 576 in layer III of MPEG-2 and 2.5."""
+    if layer == _LAYER_I:
+        return 384
+    return 1152 if layer == _LAYER_II or version == _MPEG1 else 576
