@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 def command(ffmpeg: str, folder: Path, *, with_clock: bool) -> list[str]:
     """A small test picture and a beep a second, in real time: segments of 2 s, a window of 30 s.
 
-    Segments are numbered from the epoch, so that a restart never reuses a number. `with_clock` writes the UTC time of
-    day into the picture, which needs a font on the machine.
+    Segments are numbered from the epoch, so that a restart never reuses a number. `with_clock` writes the UTC time
+    of day into the picture, which needs a font on the machine.
     """
     text = r"drawtext=text='%{gmtime\:%X}':fontsize=24:fontcolor=white:x=(w-tw)/2:y=h-th-12:box=1:boxcolor=black"
     built = [ffmpeg, "-hide_banner", "-loglevel", "error", "-re"]

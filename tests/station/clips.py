@@ -1,0 +1,88 @@
+"""Seeded noise, whose every frame is unlike every other, and what identifies a frame wherever it turns up again.
+
+A sine would not do: a third of its MP3 frames are equal. `-c copy -f framemd5` hashes each packet without decoding
+it, so lost, repeated and reordered frames can be counted to the frame.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tests.station import programs
+
+CLIP_SECONDS = 300
+MP3_FRAME_BYTES = 384  # 128 kb/s at 48 kHz
+MP3_FRAME_SECONDS = 0.024
+VIDEO_RATE = 12
+
+_QUIET = ("-hide_banner", "-loglevel", "error", "-nostdin", "-y")
+_NOISE = f"anoisesrc=color=white:amplitude=0.3:seed=4711:sample_rate=48000:duration={CLIP_SECONDS}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A file and the hashes of its frames in order."""
+
+    path: Path
+    video: bool = False
+
+    @cached_property
+    def frames(self) -> list[str]:
+        """Audio packets, or decoded pictures of a television clip."""
+        return frame_hashes(self.path, video=self.video)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Which frame a hash belongs to."""
+        index = {digest: number for number, digest in enumerate(self.frames)}
+        assert len(index) == len(self.frames), "the clip repeats a frame, so it proves nothing"
+        return index
+
+
+def make_radio(folder: Path) -> Clip:
+    """Five minutes of MP3 noise: frame n begins at byte 384 n and lasts 24 ms."""
+    path = folder / "noise.mp3"
+    _encode("-f", "lavfi", "-i", _NOISE, "-ac", "1", "-c:a", "libmp3lame", "-b:a", "128k", "-reservoir", "0",
+            "-write_xing", "0", "-id3v2_version", "0", str(path))  # fmt: skip
+    return Clip(path)
+
+
+def make_television(folder: Path, seconds: int = CLIP_SECONDS) -> Clip:
+    """H.264 and AAC in MPEG-TS: a numbered picture 12 times a second with a key frame every second, and noise."""
+    path = folder / "picture.ts"
+    picture = f"testsrc2=size=160x120:rate={VIDEO_RATE}:duration={seconds},noise=alls=12:allf=t:all_seed=7"
+    _encode("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", _NOISE, "-t", str(seconds),
+            "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "12", "-keyint_min", "12",
+            "-sc_threshold", "0", "-b:v", "250k", "-c:a", "aac", "-b:a", "64k", str(path))  # fmt: skip
+    return Clip(path, video=True)
+
+
+def _encode(*arguments: str) -> None:
+    subprocess.run([programs.ffmpeg(), *_QUIET, *arguments], check=True, timeout=120)
+
+
+def frame_hashes(path: Path, *, video: bool = False) -> list[str]:
+    """The MD5 of every frame: of audio packets as they are, of pictures once decoded.
+
+    Pictures are compared decoded, because remuxing from FLV to MPEG-TS adds parameter sets to the packets.
+    """
+    streams = ["-map", "0:v:0", "-fps_mode", "passthrough"] if video else ["-map", "0:a:0", "-c", "copy"]
+    command = [programs.ffmpeg(), *_QUIET, "-i", str(path), *streams, "-f", "framemd5", "-"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return [line.rsplit(",", 1)[1].strip() for line in done.stdout.splitlines() if not line.startswith("#")]
+
+
+def decode_errors(path: Path) -> str:
+    """What ffmpeg complains of when it decodes a whole file; empty if nothing."""
+    command = [programs.ffmpeg(), *_QUIET, "-xerror", "-i", str(path), "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr.strip() or ("" if done.returncode == 0 else f"exit status {done.returncode}")
+
+
+def numbered(hashes: Sequence[str], clip: Clip) -> list[int]:
+    """Which frames of `clip` these are; -1 for one that the station never sent."""
+    return [clip.index.get(digest, -1) for digest in hashes]

@@ -1,0 +1,69 @@
+"""A second pair of ears: hears a radio beside the recorder and knows when each frame was on air."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tests.station.clips import MP3_FRAME_BYTES, MP3_FRAME_SECONDS, Clip
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How many bytes had arrived at a moment (seconds since 1970)."""
+
+    count: int
+    at: float
+
+
+class Listener:
+    """Reads a stream of a clip's MP3 frames and notes every arrival, until closed or the station stops."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        self._data = bytearray()
+        self._heard: list[Heard] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        head, found, body = b"", b"", b""
+        while not found:
+            head += self._socket.recv(65536)
+            _, found, body = head.partition(b"\r\n\r\n")
+        while True:
+            if body:
+                self._data += body
+                self._heard.append(Heard(len(self._data), time.time()))
+            body = self._socket.recv(65536)
+            if not body:
+                return
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._socket.close()
+
+    def on_air(self, clip: Clip, frame: int) -> datetime:
+        """When frame `frame` began, from the arrivals.
+
+        A server sends in blocks, so a frame's arrival is late by up to a block; the least late of all blocks shows
+        when media time zero was, and the clip's own pace does the rest. The burst at the start is older than its
+        arrival says, which makes it look later, never earlier.
+        """
+        offset = self._offset(clip)
+        zero = min(
+            heard.at - (heard.count + offset) / MP3_FRAME_BYTES * MP3_FRAME_SECONDS for heard in self._heard
+        )
+        return datetime.fromtimestamp(zero + frame * MP3_FRAME_SECONDS, UTC)
+
+    def _offset(self, clip: Clip) -> int:
+        """Where in the clip the first byte that was heard lies."""
+        found = clip.path.read_bytes().find(bytes(self._data[: 4 * MP3_FRAME_BYTES]))
+        assert found >= 0, "what was heard is not the clip"
+        return found
