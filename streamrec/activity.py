@@ -80,7 +80,7 @@ def _captures(session: OrmSession, ttl_seconds: float) -> Iterator[_Family]:
         .outerjoin(Recorder, Capture.recorder_id == Recorder.id)
         .group_by(sa.text("1"))
     )
-    counts: dict[str, int] = dict(rows.tuples().all())
+    counts: dict[str, int] = {str(row[0]): row[1] for row in rows}
     family = GaugeMetricFamily("streamrec_captures", "Captures by state.", labels=["state"])
     for member in CaptureState:
         family.add_metric([member.value], counts.get(member.value, 0))

@@ -1,0 +1,220 @@
+"""Who answers, how it is, and how to stop it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+import streamrec
+from streamrec import db
+from streamrec.models import Capture, CaptureState, Channel, ChannelType, Recorder
+from streamrec.settings import Settings
+from tests.serving import serving
+
+NOW = datetime.now(UTC)
+
+
+def test_the_root_names_itself_and_links(api: httpx.Client) -> None:
+    root = api.get("/").json()
+
+    assert root["name"] == "streamrec"
+    assert root["version"] == streamrec.__version__
+    assert all(
+        api.get(path).status_code == 200 for name, path in root["links"].items() if name in {"ui", "openapi"}
+    )
+
+
+def test_a_browser_gets_a_page(api: httpx.Client) -> None:
+    answer = api.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+
+    assert answer.headers["content-type"].startswith("text/html")
+    assert '<a href="/ui/">' in answer.text
+
+
+def test_head_is_get_without_a_body(api: httpx.Client) -> None:
+    answer = api.head("/health")
+
+    assert answer.status_code == 200
+    assert answer.content == b""
+
+
+def add_recorder(*, age_seconds: float, running: int = 0, **totals: float) -> Recorder:
+    """A recorder that was last heard of `age_seconds` ago, with captures."""
+    with db.Session.begin() as session:
+        heartbeat = sa.func.clock_timestamp() - sa.func.make_interval(0, 0, 0, 0, 0, 0, age_seconds)
+        recorder = Recorder(
+            id=uuid4(), host="studio", pid=1, version="0.1.0", ffmpeg="9.0", heartbeat_at=heartbeat, **totals
+        )
+        session.add(recorder)
+        session.flush()
+        for number in range(running):
+            channel = Channel(
+                name="x", keyname=f"test-{number:05}", type=ChannelType.RADIO, url=f"http://example.org/{number}"
+            )
+            session.add(channel)
+            session.flush()
+            session.add(
+                Capture(
+                    channel_id=channel.id,
+                    recorder_id=recorder.id,
+                    state=CaptureState.RUNNING,
+                    since=NOW,
+                    updated_at=NOW,
+                )
+            )
+    return recorder
+
+
+def test_health_lists_recorders_with_their_captures(api: httpx.Client) -> None:
+    recorder = add_recorder(age_seconds=1, running=2)
+
+    health = await_health(api, "ok")
+
+    assert health["recorders"][0]["id"] == str(recorder.id)
+    assert health["recorders"][0]["captures"] == {"running": 2}
+
+
+def test_health_without_a_live_recorder_is_degraded_but_ready(api: httpx.Client) -> None:
+    add_recorder(age_seconds=60)
+
+    answer = api.get("/health")
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    assert answer.json()["ready"] is True
+
+
+def await_health(api: httpx.Client, status: str) -> dict[str, object]:
+    """The first health of `status`; a report is given again for a second."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        health = api.get("/health").json()
+        if health["status"] == status:
+            return health  # type: ignore[no-any-return]
+        time.sleep(0.05)
+    raise AssertionError(f"health did not become {status}: {health}")
+
+
+def test_health_is_not_ready_without_a_database_and_says_so_with_503(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"database_url": settings.database_url.__class__("postgresql://127.0.0.1:1/x")}
+    )
+
+    with serving(away) as api:
+        answer = api.get("/health")
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert answer.json()["checks"] == [{"name": "database", "ok": False, "detail": "does not answer"}]
+
+
+def test_health_is_not_ready_on_another_schema(api: httpx.Client) -> None:
+    with db.Session.begin() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = 'older'"))
+
+    health = await_health(api, "down")
+
+    assert "run ./run.sh upgrade" in str(health["checks"])
+
+
+def test_metrics_count_requests_by_operation_and_status(api: httpx.Client) -> None:
+    api.get("/", headers={"Accept": "application/json"})
+
+    text = api.get("/metrics").text
+
+    assert re.search(
+        r'streamrec_http_request_duration_seconds_count\{operation="system.get_root",status="200"\} [1-9]', text
+    )
+
+
+def test_metrics_have_captures_and_totals_from_the_database(api: httpx.Client) -> None:
+    add_recorder(age_seconds=0, running=2, media_bytes=1000, media_seconds=2.5, restarts=3)
+
+    text = api.get("/metrics").text
+
+    assert 'streamrec_captures{state="running"} 2.0' in text
+    assert "streamrec_media_bytes_total 1000.0" in text
+    assert "streamrec_media_seconds_total 2.5" in text
+    assert "streamrec_capture_restarts_total 3.0" in text
+    assert "streamrec_recorders_alive 1.0" in text
+
+
+def test_captures_of_a_dead_recorder_count_as_stopped(api: httpx.Client) -> None:
+    add_recorder(age_seconds=60, running=2)
+
+    text = api.get("/metrics").text
+
+    assert 'streamrec_captures{state="running"} 0.0' in text
+    assert 'streamrec_captures{state="stopped"} 2.0' in text
+
+
+def test_metrics_survive_a_lost_database(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"database_url": settings.database_url.__class__("postgresql://127.0.0.1:1/x")}
+    )
+
+    with serving(away) as api:
+        text = api.get("/metrics").text
+
+    assert "streamrec_database_up 0.0" in text
+
+
+@pytest.fixture
+def starter(monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
+    """A process that stands for the ./run.sh that started this instance."""
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    monkeypatch.setenv("STREAMREC_UP_PID", str(child.pid))
+    yield child
+    child.kill()
+    child.wait()
+
+
+def test_shutdown_terminates_what_started_the_instance(
+    api: httpx.Client, starter: subprocess.Popen[bytes]
+) -> None:
+    answer = api.post("/shutdown")
+
+    assert answer.status_code == 200
+    assert answer.text == "Server shutting down...\n"
+    assert starter.wait(timeout=10) == -signal.SIGTERM
+
+
+def test_the_documented_shutdown_with_an_empty_json_body_works(
+    api: httpx.Client, starter: subprocess.Popen[bytes]
+) -> None:
+    assert api.post("/shutdown", content="", headers={"Content-Type": "application/json"}).status_code == 200
+
+
+def test_shutdown_is_refused_in_production(settings: Settings, starter: subprocess.Popen[bytes]) -> None:
+    with serving(settings.model_copy(update={"production": True, "auth": "open"})) as api:
+        assert api.post("/shutdown").status_code == 403
+
+    assert starter.poll() is None
+
+
+def test_shutdown_is_refused_behind_a_proxy(api: httpx.Client, starter: subprocess.Popen[bytes]) -> None:
+    """Then the peer is the proxy, and nobody knows who asks."""
+    assert api.post("/shutdown", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 403
+
+
+def test_shutdown_is_refused_when_something_else_started_the_instance(api: httpx.Client) -> None:
+    assert "STREAMREC_UP_PID" not in os.environ
+
+    assert api.post("/shutdown").status_code == 403
+
+
+def test_another_site_cannot_shut_down_through_a_browser(api: httpx.Client) -> None:
+    answer = api.post("/shutdown", headers={"Origin": "http://evil.example"})
+
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "urn:streamrec:problem:cross-origin"
