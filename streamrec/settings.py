@@ -8,9 +8,9 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -45,9 +45,10 @@ class Settings(BaseSettings):
     ffmpeg: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
+    log_dir: Path | None = None
 
     database_url: SecretStr | None = None
-    db_type: str = "postgresql"
+    db_type: Literal["postgresql"] = "postgresql"
     db_user: str | None = None
     db_password: SecretStr | None = None
     db_host: str | None = None
@@ -71,11 +72,20 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
-    @field_validator("data_dir", mode="after")
+    @field_validator("data_dir", "log_dir", mode="after")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
         """A relative folder is meant from the project, so that every process agrees on it."""
-        return value if value.is_absolute() else PROJECT / value
+        return value if value is None or value.is_absolute() else PROJECT / value
+
+    @model_validator(mode="after")
+    def _whole_database(self) -> Self:
+        """Half of an address would quietly mean the embedded server, and recordings listed in the wrong place."""
+        parts = {"DB_HOST": self.db_host, "DB_NAME": self.db_name, "DB_USER": self.db_user}
+        missing = [name for name, value in parts.items() if not value]
+        if self.database_url is None and 0 < len(missing) < len(parts):
+            raise ValueError(f"the database's address lacks {' and '.join(missing)}")
+        return self
 
     @property
     def is_loopback(self) -> bool:
@@ -151,12 +161,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = Path(os.environ.get("STREAMREC_CONFIG", PROJECT / "config" / "streamrec.toml"))
         return (
             init_settings,
             env_settings,
             _PlainVariables(settings_cls),
-            TomlConfigSettingsSource(settings_cls, toml_file=path),
+            TomlConfigSettingsSource(settings_cls, toml_file=config_files()),
         )
 
 
@@ -170,6 +179,14 @@ class _PlainVariables(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         return {name: os.environ[name.upper()] for name in self.names if os.environ.get(name.upper())}
+
+
+def config_files() -> list[Path]:
+    """What is read, the later over the earlier: STREAMREC_CONFIG's file, or ours and then the operator's own."""
+    given = os.environ.get("STREAMREC_CONFIG")
+    if given:
+        return [Path(given)]
+    return [PROJECT / "config" / "streamrec.toml", PROJECT / "config" / "streamrec.local.toml"]
 
 
 def socket_dir(data_dir: Path) -> Path:
@@ -194,5 +211,5 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'database'}: {e['msg']}" for e in exc.errors())
         raise NotReady(f"The settings do not fit: {faults}.") from exc

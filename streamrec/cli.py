@@ -1,0 +1,251 @@
+"""The `streamrec` command."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import Any, NoReturn
+
+import click
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+
+from streamrec import __version__, logs, settings
+from streamrec.errors import NotReady, StreamrecError
+from streamrec.settings import PROJECT, Settings
+
+EX_CONFIG = 78  # sysexits.h: what NotReady is to a shell
+GUNICORN_CONFIG = PROJECT / "config" / "gunicorn.conf.py"
+GUNICORN_SAMPLE = "config/sample/gunicorn/sample-production.gunicorn.conf.py"
+
+
+class _Cli(click.Group):
+    """An expected error is one line for a person, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamrecError as exc:
+            click.echo(f"streamrec: {logs.redacted(exc.detail)}", err=True)
+            ctx.exit(EX_CONFIG if isinstance(exc, NotReady) else 1)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Records radio and television streams around the clock."""
+
+
+def _configured(process: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the settings of this process, its log lines set up."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*args: Any, **options: Any) -> None:
+            loaded = settings.load()
+            logs.configure(loaded, process)
+            command(loaded, *args, **options)
+
+        return run
+
+    return decorate
+
+
+@contextmanager
+def _database(loaded: Settings) -> Iterator[Engine]:
+    """An engine, and the embedded server under it while it is needed."""
+    from streamrec import db, embedded
+
+    with embedded.running(loaded) if loaded.is_embedded else nullcontext():
+        engine = db.engine_for(loaded, application="streamrec-cli", poolclass=NullPool)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+# --- running ----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@_configured("up")
+def up(loaded: Settings) -> None:
+    """Run everything on this machine: PostgreSQL, migrations, API, recorder."""
+    from streamrec import instance
+
+    instance.run(loaded)
+
+
+@main.command()
+def demo() -> None:
+    """Run everything, with two stations that this machine makes itself, in a data folder of its own."""
+    from streamrec import demonstration
+
+    demonstration.run()
+
+
+@main.command()
+@click.option("--upgrade", "upgrades", is_flag=True, help="Bring the database's schema up to date first.")
+def api(upgrades: bool) -> None:
+    """Serve the API in production, as config/gunicorn.conf.py says."""
+    os.environ.setdefault("STREAMREC_PRODUCTION", "true")
+    loaded = settings.load()
+    logs.configure(loaded, "api")
+    if not GUNICORN_CONFIG.exists():
+        raise NotReady(f"There is no config/gunicorn.conf.py. Run: cp {GUNICORN_SAMPLE} config/gunicorn.conf.py")
+    from streamrec import instance, schema, serving
+
+    serving.refuse_samples(loaded)
+    if upgrades:
+        with _database(loaded) as engine:
+            schema.upgrade(engine)
+    if loaded.is_embedded:
+        instance.run_api(loaded, ["-c", str(GUNICORN_CONFIG)])
+    else:
+        os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_CONFIG)])  # noqa: S606
+
+
+@main.command(name="api-dev")
+@_configured("api")
+def api_dev(loaded: Settings) -> None:
+    """Serve the API alone and restart it whenever a source file changes."""
+    from streamrec import instance, schema
+
+    with _database(loaded) as engine:
+        schema.upgrade(engine)
+        instance.run_api(loaded, [*instance.SERVING, "--reload", "--workers", "1"])
+
+
+@main.command()
+@_configured("recorder")
+def recorder(loaded: Settings) -> None:
+    """Record what the channel table asks for."""
+    from streamrec import schema
+    from streamrec.recorder import worker
+
+    with _database(loaded) as engine:
+        schema.await_current(engine)
+        worker.run(loaded)
+
+
+# --- the database -----------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("message", default="change")
+@_configured("cli")
+def migrate(loaded: Settings, message: str) -> None:
+    """Write a new migration from what models.py has and the database lacks (for developers)."""
+    from streamrec import schema
+
+    with _database(loaded) as engine:
+        schema.require_current(engine)
+        schema.draft(engine, message)
+
+
+@main.command()
+@_configured("cli")
+def upgrade(loaded: Settings) -> None:
+    """Bring the database's schema up to date."""
+    from streamrec import schema
+
+    with _database(loaded) as engine:
+        schema.upgrade(engine)
+        click.echo(f"The schema is at {schema.current(engine)}.")
+
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@_configured("cli")
+def check(loaded: Settings) -> None:
+    """Look whether everything that streamrec needs is there; exit status 1 if not."""
+    from streamrec import checkup
+
+    findings = checkup.run(loaded)
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.is_good else 'FAIL'}  {finding.subject}: {finding.detail}")
+    sys.exit(0 if all(finding.is_good for finding in findings) else 1)
+
+
+@main.command()
+@click.option("--recorder", "of_recorder", is_flag=True, help="Ask for this host's recorder instead of the API.")
+@_configured("cli")
+def health(loaded: Settings, of_recorder: bool) -> None:
+    """Exit 0 if the API (or the recorder) of this machine lives; for container engines."""
+    from streamrec import checkup
+
+    finding = checkup.recorder_alive(loaded, socket.gethostname()) if of_recorder else checkup.api_alive(loaded)
+    click.echo(finding.detail)
+    sys.exit(0 if finding.is_good else 1)
+
+
+@main.command()
+def version() -> None:
+    """Print streamrec's version."""
+    click.echo(f"streamrec {__version__}")
+
+
+# --- API keys ---------------------------------------------------------------------------------------------
+
+
+@main.group()
+def apikey() -> None:
+    """Make, list and revoke the keys that open the API."""
+
+
+@apikey.command(name="create")
+@click.argument("name")
+@_configured("cli")
+def create_key(loaded: Settings, name: str) -> None:
+    """Make a key called NAME and print it; it is shown this once."""
+    from streamrec import apikeys
+
+    with _database(loaded) as engine, _session(engine) as session:
+        click.echo(apikeys.create(session, name))
+
+
+@apikey.command(name="list")
+@_configured("cli")
+def list_keys(loaded: Settings) -> None:
+    """List the keys' names, with the times they were made and revoked."""
+    from streamrec import apikeys
+
+    with _database(loaded) as engine, _session(engine) as session:
+        for key in apikeys.listed(session):
+            revoked = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
+            click.echo(f"{key.name}\tmade {key.created_at:%Y-%m-%d %H:%M}\t{revoked}")
+
+
+@apikey.command(name="revoke")
+@click.argument("name")
+@_configured("cli")
+def revoke_key(loaded: Settings, name: str) -> None:
+    """Let the key called NAME open nothing from now on."""
+    from streamrec import apikeys
+
+    with _database(loaded) as engine, _session(engine) as session:
+        apikeys.revoke(session, name)
+        click.echo(f"The key {name} is revoked.")
+
+
+@contextmanager
+def _session(engine: Engine) -> Iterator[Any]:
+    from streamrec import db, schema
+
+    schema.require_current(engine)
+    db.Session.configure(bind=engine)
+    with db.away_as_unavailable(), db.Session.begin() as session:
+        yield session
+
+
+def run() -> NoReturn:
+    """The entry of `python -m streamrec`."""
+    from streamrec import lifeline
+
+    lifeline.watch()
+    sys.exit(main())

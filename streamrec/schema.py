@@ -1,0 +1,98 @@
+"""Whether the database's schema is the one this code was written for, and how it becomes so."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.engine import Engine
+
+from streamrec import db
+from streamrec.errors import DatabaseAway, NotReady
+from streamrec.settings import PROJECT
+
+log = structlog.get_logger(__name__)
+
+
+def configuration(engine: Engine | None = None) -> Config:
+    """Alembic's configuration, bound to `engine` rather than to the settings of the process."""
+    config = Config(PROJECT / "alembic.ini")
+    config.attributes["engine"] = engine
+    return config
+
+
+def wanted() -> str | None:
+    """The newest revision in `migrations/`."""
+    return ScriptDirectory.from_config(configuration()).get_current_head()
+
+
+def current(engine: Engine) -> str | None:
+    """The revision of the database, or None if it has no schema yet.
+
+    Raises:
+        DatabaseAway: PostgreSQL does not answer.
+    """
+    with db.away_as_unavailable(), engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def require_current(engine: Engine) -> None:
+    """Refuse to work on a schema that is older or newer than this code.
+
+    Raises:
+        NotReady: it is; the text names the command to run.
+        DatabaseAway: PostgreSQL does not answer.
+    """
+    found, needed = current(engine), wanted()
+    if found == needed:
+        return
+    if found is not None and not _is_known(found):
+        raise NotReady(
+            f"The database's schema {found!r} is newer than this streamrec ({needed!r}). Update streamrec."
+        )
+    state = "has no schema yet" if found is None else f"has the schema {found!r}, and {needed!r} is needed"
+    raise NotReady(f"The database {state}. Run: ./run.sh upgrade")
+
+
+def await_current(engine: Engine) -> None:
+    """Like `require_current`, but wait for a database that is away: a recorder starts before its PostgreSQL may.
+
+    Raises:
+        NotReady: the schema is not current; the text names the command to run.
+    """
+    told = False
+    while True:
+        try:
+            return require_current(engine)
+        except DatabaseAway:
+            if not told:
+                log.warning("the database does not answer; waiting for it")
+            told = True
+            time.sleep(1.0)
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to the newest revision; several processes may try at once."""
+    found = current(engine)
+    command.upgrade(configuration(engine), "head")
+    if found != wanted():
+        log.info("schema upgraded", old=found, new=wanted())
+
+
+def draft(engine: Engine, message: str) -> None:
+    """Write a new migration from what `models.py` has and the database lacks."""
+    command.revision(configuration(engine), message=message, autogenerate=True)
+
+
+def _is_known(revision: str) -> bool:
+    try:
+        return ScriptDirectory.from_config(configuration()).get_revision(revision) is not None
+    except CommandError:
+        return False
