@@ -62,12 +62,10 @@ class Radio:
 
     def audio(self, start: int, end: int) -> bytes:
         """The bytes of a stretch of all time; the programme repeats."""
-        begin = start % len(self._programme)
-        wanted = end - start
-        piece = self._programme[begin : begin + wanted]
-        while len(piece) < wanted:
-            piece += self._programme[: wanted - len(piece)]
-        return piece
+        length = len(self._programme)
+        begin = start % length
+        repeats = -(-(begin + end - start) // length)
+        return (self._programme * repeats)[begin : begin + end - start]
 
     def title(self, position: int) -> str:
         """What is announced at a byte position."""
@@ -80,7 +78,7 @@ class Radio:
         if not await response.start(self._headers(with_titles=wants_titles)):
             return
         position = self.live() - BURST_BYTES // FRAME_BYTES * FRAME_BYTES
-        tagger = _Tagger(self) if wants_titles else None
+        tagger = Tagger(self) if wants_titles else None
         while True:
             live = self.live()
             data = self.audio(position, live)
@@ -101,7 +99,7 @@ class Radio:
         return headers | {"icy-metaint": str(META_INTERVAL)} if with_titles else headers
 
 
-class _Tagger:
+class Tagger:
     """Puts a metadata block after every interval: the title when it is new, else an empty one."""
 
     def __init__(self, radio: Radio) -> None:
