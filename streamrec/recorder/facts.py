@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import get_args
 from uuid import UUID
+
+from pydantic import TypeAdapter
 
 from streamrec.models import FileFormat, GapReason
 
@@ -77,3 +80,21 @@ class GapNoted:
 
 
 Fact = RunStarted | RunEnded | SegmentOpened | SegmentClosed | GapNoted
+
+_KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in get_args(Fact)}
+_ADAPTERS: dict[str, TypeAdapter[Fact]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
+
+
+def encode(fact: Fact) -> bytes:
+    """One line without its end: the kind and a JSON object."""
+    kind = type(fact).__name__
+    return kind.encode() + b" " + _ADAPTERS[kind].dump_json(fact)
+
+
+def decode(line: bytes) -> Fact:
+    """What `encode` was given. Raises ValueError, also for a kind that this version does not know."""
+    kind, _, body = line.partition(b" ")
+    adapter = _ADAPTERS.get(kind.decode("ascii", "replace"))
+    if adapter is None:
+        raise ValueError(f"not a kind of fact: {kind!r}")
+    return adapter.validate_json(body)

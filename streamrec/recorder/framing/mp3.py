@@ -40,10 +40,8 @@ def _frame(second: int, third: int) -> Frame | None:
     rate = _RATES[version][sample_rate]
     bits = _bit_rates(version, layer)[bit_rate] * 1000
     samples = _samples(version, layer)
-    if layer == _LAYER_I:
-        length = (12 * bits // rate + padding) * 4
-    else:
-        length = samples // 8 * bits // rate + padding
+    slot = 4 if layer == _LAYER_I else 1  # bytes
+    length = (samples // 8 * bits // rate // slot + padding) * slot
     return Frame(length, samples * FLICKS // rate, version << 4 | layer << 2 | sample_rate)
 
 
