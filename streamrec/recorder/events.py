@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +46,7 @@ Event = Opened | Chunk | Title | Closed
 class Source(Protocol):
     """One attempt at one URL. It always ends with exactly one Closed, whatever went wrong."""
 
-    def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncGenerator[Event]:
         """The events of this attempt."""
         ...
 

@@ -65,6 +65,8 @@ class Backoff:
 
     def delay(self, reason: GapReason, now: float) -> float:
         """Seconds to wait after an attempt that ended for `reason` at the monotonic time `now`."""
+        if reason is GapReason.DISABLED:
+            return 0.0  # it was we who ended it
         if self._failing_since is None:
             self._failing_since = now
             if reason not in LASTING:

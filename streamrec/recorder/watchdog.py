@@ -40,6 +40,12 @@ class Watchdog:
         while len(self._progress) > 2 and self._progress[1][0] <= now - self._window():
             self._progress.popleft()
 
+    def forgive(self, seconds: float) -> None:
+        """So much of the time was ours: we were busy and did not look."""
+        if self._last is not None and seconds >= _SAME_STEP_SECONDS:
+            self._last += seconds
+            self._progress = deque((at + seconds, media) for at, media in self._progress)
+
     def verdict(self, now: float) -> GapReason | None:
         """Why the attempt must end, or None."""
         if self._last is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,7 @@ class Sources:
     clock: Clock
     allow: tuple[str, ...]
     register: Path
+    name: str = "ffmpeg"
     _known: dict[Address, MediaInfo] = field(default_factory=dict)
 
     def open(self, address: Address) -> Source:
@@ -98,7 +99,7 @@ class FfmpegSource:
         self._report = Report(secrets=tuple(filter(None, secrets)))
         self._lines = Lines()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event]:
         info = await self._describe()
         if info is None or self._is_closing:
             yield _closed(_STOPPED)
@@ -130,7 +131,7 @@ class FfmpegSource:
         finally:
             self._probing = None
 
-    async def _capture(self, info: MediaInfo) -> AsyncIterator[Event]:
+    async def _capture(self, info: MediaInfo) -> AsyncGenerator[Event]:
         self._child = child = Child(self._command(info), register=self._sources.register)
         try:
             async for event in self._pump(child, info):
@@ -154,7 +155,7 @@ class FfmpegSource:
             audio=info.audio_codec,
         )
 
-    async def _pump(self, child: Child, info: MediaInfo) -> AsyncIterator[Event]:
+    async def _pump(self, child: Child, info: MediaInfo) -> AsyncGenerator[Event]:
         """Drain both pipes on a tick until stdout ends, or too long after the child was told to leave."""
         if info.title:
             yield Title(info.title)

@@ -1,0 +1,83 @@
+"""How far one channel's time is told, and the outage that is going on. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from streamrec.models import GapReason
+from streamrec.recorder.facts import GapNoted
+
+
+@dataclass(slots=True)
+class _Outage:
+    start: datetime
+    reason: GapReason
+    detail: str
+    uuid: UUID = field(default_factory=uuid4)
+    is_noted: bool = False
+
+
+class Account:
+    """Up to `covered_until` every second is recorded or a gap; from there on an outage, or a run, goes on.
+
+    One outage is one gap, however many attempts fail in it, and the reason is the latest attempt's. Time before
+    this capture began (`recorder_down`) stays a gap of its own once an attempt has failed.
+    """
+
+    def __init__(self, channel_id: int, *, covered_until: datetime, began: datetime, reason: GapReason) -> None:
+        self.covered_until = covered_until
+        self._channel_id = channel_id
+        self._began = began
+        self._outage: _Outage | None = _Outage(covered_until, reason, "The capture has not begun yet.")
+
+    @property
+    def is_out(self) -> bool:
+        """Whether nothing is being recorded."""
+        return self._outage is not None
+
+    def lose(self, reason: GapReason, detail: str) -> GapNoted | None:
+        """Nothing is recorded from `covered_until` on; the gap that this completes, if it does."""
+        before = self._outage
+        completed = None
+        if before is not None and before.reason is not GapReason.RECORDER_DOWN:
+            before.reason, before.detail = reason, detail
+            return None
+        if before is not None and self._began > before.start:
+            completed = self._gap(before, self._began)
+            self.covered_until = self._began
+        self._outage = _Outage(self.covered_until, reason, detail)
+        return completed
+
+    def note(self, until: datetime) -> GapNoted | None:
+        """The outage so far, if there is one and it has a length."""
+        if self._outage is None or until <= self._outage.start:
+            return None
+        self._outage.is_noted = True
+        return self._gap(self._outage, until)
+
+    def resumption(self, at: datetime) -> GapNoted | None:
+        """The final bounds of the outage if media is recorded from `at` on, never before `covered_until`."""
+        assert at >= self.covered_until, f"{at} is told already, up to {self.covered_until}"
+        outage = self._outage
+        if outage is None or (at == outage.start and not outage.is_noted):
+            return None
+        return self._gap(outage, at)
+
+    def resume(self, at: datetime) -> None:
+        """The outage is over: media is recorded from `at` on."""
+        self._outage, self.covered_until = None, at
+
+    def recorded(self, until: datetime) -> None:
+        """Media is recorded up to `until`."""
+        self.covered_until = max(self.covered_until, until)
+
+    def finish(self, until: datetime, reason: GapReason, detail: str) -> GapNoted | None:
+        """The channel was wanted up to `until`; the gap from the last recorded media to there."""
+        if self._outage is None:
+            self._outage = _Outage(self.covered_until, reason, detail)
+        return self.note(until)
+
+    def _gap(self, outage: _Outage, until: datetime) -> GapNoted:
+        return GapNoted(outage.uuid, self._channel_id, outage.start, until, outage.reason, outage.detail)

@@ -1,0 +1,342 @@
+"""One channel's capture: attempts, runs and gaps, from the order to record until the order to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+
+from streamrec.archive.files import Tree
+from streamrec.clock import Clock
+from streamrec.models import CaptureState, GapReason
+from streamrec.recorder import state
+from streamrec.recorder.account import Account
+from streamrec.recorder.events import Chunk, Closed, Event, Opened, Source, Title
+from streamrec.recorder.facts import GapNoted
+from streamrec.recorder.gate import Gate
+from streamrec.recorder.sources.ffmpeg import Address
+from streamrec.recorder.spool import Spool
+from streamrec.recorder.status import Status, Totals, shown_title
+from streamrec.recorder.take import Take
+from streamrec.recorder.watchdog import Watchdog
+from streamrec.recorder.writer import DiskFault, SegmentWriter
+
+log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
+
+TICK_SECONDS: Final = 1.0
+NOTE_SECONDS: Final = 8.0  # an outage's row is never older: below the horizon of the shortest segments
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be recorded, as the channel's row says."""
+
+    channel_id: int
+    keyname: str
+    address: Address
+    segment_seconds: int
+
+
+class Opener(Protocol):
+    """Makes attempts."""
+
+    name: str
+
+    def open(self, address: Address) -> Source:
+        """A new attempt at `address`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all captures of a recorder share."""
+
+    clock: Clock
+    sources: Opener
+    archive: Tree
+    spool: Spool
+    disk: Executor  # blocking work on files; a capture has at most one piece of it at a time
+    gate: Gate
+    totals: Totals
+    recorder_id: UUID
+    retry_cap_seconds: float = 15.0
+    sync_seconds: float = 2.0
+    on_change: Callable[[int], None] = lambda _channel_id: None
+
+
+class Capture:
+    """Keeps one channel recorded. `run` it as a task; `change` and `stop` it from the same loop."""
+
+    def __init__(self, order: Order, tools: Tools, *, covered_until: datetime, reason: GapReason) -> None:
+        """`covered_until` is where the account of the channel ends; `reason` is why nothing was recorded since."""
+        self.order = order
+        self._tools = tools
+        self._clock = tools.clock
+        began = tools.clock.now()
+        self.status = Status(since=began)
+        self._account = Account(order.channel_id, covered_until=covered_until, began=began, reason=reason)
+        self._backoff = state.Backoff(tools.retry_cap_seconds)
+        self._take: Take | None = None
+        self._watchdog: Watchdog | None = None
+        self._verdict: Closed | None = None
+        self._telling = asyncio.Lock()  # facts of this channel reach the spool in the order they were decided
+        self._noted_at = tools.clock.monotonic()
+        self._stop_until: datetime | None = None
+        self._is_stopping = False
+        self._woken = asyncio.Event()
+        self._is_on_disk = False
+
+    @property
+    def covered_until(self) -> datetime:
+        """Up to where the channel's time is told."""
+        return self._account.covered_until
+
+    # --- orders from outside
+
+    def change(self, order: Order) -> None:
+        """Follow a changed row: another address begins a new attempt, the rest holds from the next file or cut."""
+        moved = order.address != self.order.address
+        self.order = order
+        if self._take is not None:
+            self._take.segment_seconds = order.segment_seconds
+        if moved:
+            self._end_attempt(Closed(GapReason.DISABLED, "The channel was given another address."))
+
+    def stop(self, until: datetime | None = None) -> None:
+        """End: with `until`, the channel is not wanted from then on; without, only this recorder leaves."""
+        self._is_stopping, self._stop_until = True, until
+        self._end_attempt(Closed(GapReason.DISABLED, "The channel was disabled."))
+
+    def _end_attempt(self, verdict: Closed) -> None:
+        self._verdict = self._verdict or verdict
+        self._woken.set()
+
+    # --- the life of a capture
+
+    async def run(self) -> None:
+        """Record until stopped. What goes wrong becomes gaps and retries, never an exception."""
+        ticker = asyncio.create_task(self._tick())
+        try:
+            while not self._is_stopping:
+                self._move(CaptureState.STARTING)
+                closed = await self._attempt()
+                if not self._is_stopping:
+                    await self._retreat(closed)
+            self._move(CaptureState.STOPPING)
+            await self._finish()
+            self._move(CaptureState.STOPPED)
+        finally:
+            ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticker
+
+    def _move(self, new: CaptureState) -> None:
+        old, self.status.state = self.status.state, state.move(self.status.state, new)
+        self.status.since = self._clock.now()
+        log.info("capture moved", channel_id=self.order.channel_id, old=old, new=new, error=self.status.last_error)
+        self._tools.on_change(self.order.channel_id)
+
+    async def _retreat(self, closed: Closed) -> None:
+        """Wait before the next attempt."""
+        delay = self._backoff.delay(closed.reason, self._clock.monotonic())
+        self.status.last_error = closed.detail
+        self.status.restarts += 1
+        self._tools.totals.restarts += 1
+        self._move(CaptureState.BACKOFF)
+        await self._woken_within(delay)
+
+    async def _woken_within(self, seconds: float) -> bool:
+        """Whether there was a wake-up before `seconds` passed."""
+        waiting = {asyncio.ensure_future(self._woken.wait()), asyncio.ensure_future(self._clock.sleep(seconds))}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return self._woken.is_set()
+
+    async def _finish(self) -> None:
+        """Tell the time up to the end of the channel's order, or of an outage when only the recorder leaves."""
+        until = self._stop_until
+        if until is not None:
+            await self._tell(lambda: self._account.finish(until, GapReason.DISABLED, "The channel was disabled."))
+        elif self._account.is_out:
+            await self._tell(lambda: self._account.note(self._clock.now()))
+
+    # --- one attempt
+
+    async def _attempt(self) -> Closed:
+        """Open the source once and record what comes; why it ended."""
+        self._woken.clear()
+        self._verdict = None
+        await self._tools.gate.enter()
+        if self._is_stopping:
+            return Closed(GapReason.DISABLED, "The capture was stopped.")
+        self._watchdog = Watchdog(self._clock.monotonic())
+        source = self._tools.sources.open(self.order.address)
+        watcher = asyncio.create_task(self._close_when_woken(source))
+        closed = Closed(GapReason.UNKNOWN, "The source ended without a word.")
+        try:
+            async with aclosing(source.events()) as events:
+                async for event in events:
+                    if isinstance(event, Closed):
+                        closed = event
+                    else:
+                        await self._handle(event)
+        except (DiskFault, OSError) as exc:
+            closed = self._spoiled(exc)
+        finally:
+            watcher.cancel()
+            self._watchdog = None
+        return await self._ended(self._verdict or closed)
+
+    async def _close_when_woken(self, source: Source) -> None:
+        """End the attempt once there is a verdict, whoever gave it."""
+        await self._woken.wait()
+        await source.close()
+
+    async def _handle(self, event: Event) -> None:
+        if isinstance(event, Title):
+            self.status.title = shown_title(event.text)
+        elif isinstance(event, Opened):
+            self._take = Take(event, self.order, self._tools)
+            self.status.codecs = event.codecs
+        elif isinstance(event, Chunk) and self._take is not None:
+            await self._record(self._take, event)
+
+    async def _record(self, take: Take, chunk: Chunk) -> None:
+        self._tools.totals.media_bytes += len(chunk.data)
+        if take.receive(chunk) and self.status.state is CaptureState.STARTING:
+            self.status.last_error = None
+            self._move(CaptureState.RUNNING)
+        if self._watchdog is not None and take.has_news:
+            self._watchdog.progress(take.media_seconds, self._clock.monotonic())
+            self._backoff.good(take.media_seconds)
+        if take.is_due(self._clock.monotonic()):
+            await self._write(take)
+        if take.is_off(self._clock):
+            await self._renew(take)
+
+    async def _write(self, take: Take) -> None:
+        """Hand what has come to the disk; the first of a run ends the outage exactly there."""
+        if not take.is_writing:
+            start = take.start_after(self._account.covered_until)
+            if start is None:
+                return
+            await self._tell(lambda: self._account.resumption(start), lambda: self._account.resume(start))
+            self.status.run_id = take.run_id
+        began = self._clock.monotonic()
+        await self._on_disk(take.write)
+        self._account.recorded(take.written_until)
+        took = self._clock.monotonic() - began
+        if self._watchdog is not None:
+            self._watchdog.forgive(took)  # what waited for our disk is no fault of the station
+        self._show(take.writer)
+
+    async def _renew(self, take: Take) -> None:
+        """Media time and wall clock came apart: end the run, and begin another with the same bytes."""
+        was_writing = take.is_writing
+        await self._end_run(take, GapReason.CLOCK)
+        log.warning("run ended by the clock", channel_id=self.order.channel_id)
+        if was_writing:
+            self._account.lose(GapReason.CLOCK, "Media time and the wall clock came apart.")
+        self._take = take.successor()
+
+    async def _ended(self, closed: Closed) -> Closed:
+        """The attempt is over: close the file, and let the account say why nothing is recorded."""
+        take, self._take = self._take, None
+        if take is not None:
+            try:
+                await self._write_rest(take)
+                await self._end_run(take, closed.reason)
+            except (DiskFault, OSError) as exc:
+                closed = self._spoiled(exc)
+        self._show(None)
+        if not self._is_stopping:
+            completed = self._account.lose(closed.reason, closed.detail)
+            await self._tell(lambda: completed)
+        return closed
+
+    async def _write_rest(self, take: Take) -> None:
+        take.flush()
+        take.settle()
+        if take.is_ready:
+            await self._write(take)
+
+    async def _end_run(self, take: Take, reason: GapReason) -> None:
+        until = await self._on_disk(lambda: take.close(reason))
+        if until is not None:
+            self._account.recorded(until)
+
+    def _spoiled(self, fault: DiskFault | OSError) -> Closed:
+        """The disk failed: after a DiskFault the account goes back to what it has kept."""
+        self._take = None
+        if isinstance(fault, DiskFault):
+            self._account.covered_until = min(self._account.covered_until, fault.lost_from)
+            return Closed(fault.reason, fault.detail)
+        reason = GapReason.DISK_FULL if fault.errno in _FULL else GapReason.IO_ERROR
+        return Closed(reason, f"The disk does not work: {fault.strerror}.")
+
+    def _show(self, writer: SegmentWriter | None) -> None:
+        status = self.status
+        if writer is None:
+            status.run_id = status.path = status.file_start_time = status.bit_rate = None
+            status.file_bytes = status.file_seconds = None
+            return
+        status.path, status.file_start_time = writer.key, writer.start_time
+        status.file_bytes, status.file_seconds = writer.size_bytes, writer.media_seconds
+        status.bit_rate = self._take.bit_rate if self._take is not None else None
+
+    # --- telling and watching
+
+    async def _on_disk(self, work: Callable[[], Result]) -> Result:
+        """Run blocking work in a thread; it is never abandoned half-way, even when this task is cancelled."""
+        self._is_on_disk = True
+        try:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._tools.disk, work))
+        finally:
+            self._is_on_disk = False
+
+    async def _tell(self, decide: Callable[[], GapNoted | None], then: Callable[[], None] = lambda: None) -> None:
+        """Put what `decide` says into the spool, then do what follows from it.
+
+        Raises OSError if the spool's disk does not take it; then nothing follows.
+        """
+        async with self._telling:
+            fact = decide()
+            if fact is not None:
+                spool = self._tools.spool
+                await asyncio.get_running_loop().run_in_executor(self._tools.disk, lambda: spool.append(fact))
+                self._noted_at = self._clock.monotonic()
+            then()
+
+    async def _tick(self) -> None:
+        """Once a second: judge the media's progress, and keep the row of an outage young."""
+        while True:
+            await self._clock.sleep(TICK_SECONDS)
+            now = self._clock.monotonic()
+            if self._watchdog is not None and not self._is_on_disk and not self._woken.is_set():
+                reason = self._watchdog.verdict(now)
+                if reason is not None:
+                    self._end_attempt(Closed(reason, _WATCHED[reason]))
+            if self._account.is_out and now - self._noted_at >= NOTE_SECONDS:
+                try:
+                    await self._tell(lambda: self._account.note(self._clock.now()))
+                except OSError as exc:
+                    log.error("the spool takes no gap", channel_id=self.order.channel_id, error=exc.strerror)
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_WATCHED: Final = {
+    GapReason.STALLED: "Connected, but no media came.",
+    GapReason.STARVED: "Media came at less than half of its speed.",
+}

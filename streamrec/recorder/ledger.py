@@ -1,0 +1,223 @@
+"""Facts become rows: in order, each once, whatever the database does meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from streamrec import db
+from streamrec.models import Coverage, CoverageKind, GapReason, Origin, Recording, Run
+from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200
+IDLE_SECONDS: Final = 0.25
+AWAY_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
+
+
+class Journal(Protocol):
+    """Where facts wait; the spool."""
+
+    def pending(self, limit: int | None = None) -> list[Fact]:
+        """The oldest facts that are owed to the database."""
+        ...
+
+    def done(self, fact: Fact) -> None:
+        """The fact is in the database."""
+        ...
+
+
+# --- rows -------------------------------------------------------------------------------------------------
+
+
+def record(session: Session, fact: Fact) -> None:
+    """Make rows of one fact. The same fact again changes nothing."""
+    match fact:
+        case RunStarted():
+            _start_run(session, fact)
+        case RunEnded():
+            ended = sa.update(Run).where(Run.id == fact.run_id)
+            session.execute(ended.values(end_time=fact.end_time, end_reason=fact.reason))
+        case SegmentClosed():
+            _add_recording(session, fact)
+        case GapNoted():
+            _set_gap(session, fact)
+
+
+def _start_run(session: Session, fact: RunStarted) -> None:
+    row = insert(Run).values(
+        id=fact.run_id,
+        channel_id=fact.channel_id,
+        recorder_id=fact.recorder_id,
+        source=fact.source,
+        format=fact.format,
+        codecs=fact.codecs,
+        start_time=fact.start_time,
+    )
+    session.execute(row.on_conflict_do_nothing(index_elements=[Run.id]))
+
+
+def _add_recording(session: Session, fact: SegmentClosed) -> None:
+    """The coverage row proves that the fact was replayed before, even if the recording is deleted by now."""
+    if session.scalar(sa.select(sa.exists().where(Coverage.uuid == fact.uuid))):
+        return
+    recording = sa.insert(Recording).values(
+        uuid=fact.uuid,
+        channel_id=fact.channel_id,
+        run_id=fact.run_id,
+        origin=Origin.CAPTURED,
+        start_time=fact.start_time,
+        end_time=fact.end_time,
+        path=fact.key,
+        size_bytes=fact.size_bytes,
+        sha256=fact.sha256,
+        format=fact.format,
+        codecs=fact.codecs,
+        truncated=fact.truncated,
+        version=1,
+    )
+    session.execute(
+        sa.insert(Coverage).values(
+            uuid=fact.uuid,
+            channel_id=fact.channel_id,
+            kind=CoverageKind.RECORDED,
+            start_time=fact.start_time,
+            end_time=fact.end_time,
+            recording_id=session.scalar(recording.returning(Recording.id)),
+        )
+    )
+
+
+def _set_gap(session: Session, fact: GapNoted) -> None:
+    if fact.end_time <= fact.start_time:
+        session.execute(sa.delete(Coverage).where(Coverage.uuid == fact.uuid))
+        return
+    bounds = {
+        "start_time": fact.start_time,
+        "end_time": fact.end_time,
+        "reason": fact.reason,
+        "detail": fact.detail,
+    }
+    row = insert(Coverage).values(uuid=fact.uuid, channel_id=fact.channel_id, kind=CoverageKind.GAP, **bounds)
+    session.execute(row.on_conflict_do_update(index_elements=[Coverage.uuid], set_=bounds))
+
+
+_HOLES = sa.text(
+    """
+    WITH told AS (
+        SELECT channel_id, range_agg(tstzrange(start_time, end_time)) AS spans, max(end_time) AS until
+        FROM coverage GROUP BY channel_id
+    ), expected AS (
+        SELECT p.channel_id, range_agg(tstzrange(p.start_time, coalesce(p.end_time, t.until))) AS spans
+        FROM enabled_period p LEFT JOIN told t USING (channel_id)
+        WHERE coalesce(p.end_time, t.until) > p.start_time AND (p.end_time IS NULL OR p.end_time <= :settled)
+        GROUP BY p.channel_id
+    )
+    INSERT INTO coverage (uuid, channel_id, kind, start_time, end_time, reason, detail)
+    SELECT gen_random_uuid(), e.channel_id, 'gap', lower(hole), upper(hole), :reason, :detail
+    FROM expected e LEFT JOIN told t USING (channel_id),
+         LATERAL unnest(e.spans - coalesce(t.spans, '{}'::tstzmultirange)) AS hole
+    """
+)
+
+
+def fill_holes(session: Session, reason: GapReason, detail: str, *, age: timedelta = timedelta()) -> int:
+    """Give every stretch that no row speaks of a gap; how many there were.
+
+    The end of an enabled channel's account is left to its capture, and periods that ended less than `age` ago
+    to the facts that are still on their way.
+    """
+    settled = session.scalar(sa.select(sa.func.now())) - age  # type: ignore[operator]
+    result = session.execute(_HOLES, {"reason": reason.value, "detail": detail, "settled": settled})
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+# --- the thread -------------------------------------------------------------------------------------------
+
+
+class Ledger:
+    """A thread that replays the journal into the database for as long as the recorder lives."""
+
+    def __init__(self, journal: Journal, *, refused: Path) -> None:
+        """`refused` is the file that gets a line for each fact that the database will never take."""
+        self._journal = journal
+        self._refused = refused
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._failures = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Replay what is pending if the database takes it within `seconds`; whether nothing is left."""
+        self._stopping.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive() and not self._journal.pending(1)
+
+    def _run(self) -> None:
+        while True:
+            replayed = self.step()
+            if self._stopping.is_set() and not replayed:
+                return
+            if not replayed:
+                self._stopping.wait(AWAY_SECONDS[min(self._failures, 4) - 1] if self._failures else IDLE_SECONDS)
+
+    def step(self) -> int:
+        """Replay one batch; how many facts left the journal. A lost database is not an error here."""
+        try:
+            facts = self._journal.pending(BATCH)
+            if facts:
+                self._replay(facts)
+        except (DBAPIError, PoolTimeout) as exc:
+            self._failures += 1
+            if self._failures == 1:
+                log.warning("the database takes no rows; they wait in the spool", error=type(exc).__name__)
+            return 0
+        except Exception:  # the thread must outlive a bug: the facts stay in the journal
+            self._failures += 1
+            log.exception("the ledger failed")
+            return 0
+        if self._failures and facts:
+            log.info("the database takes rows again")
+            self._failures = 0
+        return len(facts)
+
+    def _replay(self, facts: Sequence[Fact]) -> None:
+        """All at once; if the database refuses one of them, one after the other to find which."""
+        try:
+            with db.Session.begin() as session:
+                for fact in facts:
+                    record(session, fact)
+        except DBAPIError as exc:
+            if db.is_away(exc):
+                raise
+            self._replay_singly(facts)
+            return
+        for fact in facts:
+            self._journal.done(fact)
+
+    def _replay_singly(self, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            try:
+                with db.Session.begin() as session:
+                    record(session, fact)
+            except DBAPIError as exc:
+                if db.is_away(exc):
+                    raise
+                log.error("the database refuses a fact; it is set aside", fact=repr(fact), error=str(exc.orig))
+                with self._refused.open("a") as lines:
+                    lines.write(f"{fact!r} # {str(exc.orig).splitlines()[0]}\n")
+            self._journal.done(fact)

@@ -1,0 +1,180 @@
+"""One run in the making: bytes become units, wait for their clock, and go to files."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from streamrec.clock import Clock
+from streamrec.models import GapReason
+from streamrec.recorder.events import Chunk, Opened
+from streamrec.recorder.facts import RunStarted
+from streamrec.recorder.framing import framer_for
+from streamrec.recorder.framing.units import FLICKS, Framer, Unit
+from streamrec.recorder.runclock import RunClock
+from streamrec.recorder.status import BitRate
+from streamrec.recorder.writer import SegmentWriter
+
+if TYPE_CHECKING:
+    from streamrec.recorder.capture import Order, Tools
+
+WRITE_SECONDS: Final = 0.5  # one trip to a thread for all that came meanwhile
+WRITE_BYTES: Final = 1 << 20
+LARGEST_STEP: Final = timedelta(seconds=1)
+
+
+class Take:
+    """A run from its first byte to its last. Only `write` and `close` touch the disk, and block."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        order: Order,
+        tools: Tools,
+        *,
+        framer: Framer | None = None,
+        earlier_seconds: float = 0.0,
+    ) -> None:
+        """`framer` and `earlier_seconds` of media are what a run of the same attempt leaves to the next."""
+        self._opened = opened
+        self._earlier_seconds = earlier_seconds
+        self._order = order
+        self._tools = tools
+        self._framer = framer or framer_for(opened.format)
+        self._clock: RunClock | None = None
+        self._held: deque[Unit] = deque()
+        self._held_bytes = 0
+        self._media = 0  # flicks that have arrived
+        self._position = 0  # flicks up to the first unit that is held
+        self._received_bytes = 0
+        self._rate = BitRate()
+        self._written_at = float("-inf")
+        self.segment_seconds = order.segment_seconds
+        self.run_id = uuid4()
+        self.writer: SegmentWriter | None = None
+        self.bit_rate: int | None = None
+        self.has_news = False
+
+    @property
+    def media_seconds(self) -> float:
+        """Media that has arrived in this attempt."""
+        return self._earlier_seconds + self._media / FLICKS
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the run has a file."""
+        return self.writer is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to write and a clock to say when it was."""
+        return bool(self._held) and self._clock is not None and self._clock.is_anchored
+
+    def receive(self, chunk: Chunk) -> bool:
+        """Take bytes in; whether any media has been understood yet."""
+        if self._clock is None:
+            self._clock = RunClock(now=self._tools.clock.now(), monotonic=self._tools.clock.monotonic())
+        units = self._framer.feed(chunk.data)
+        self._received_bytes += len(chunk.data)
+        self.has_news = bool(units)
+        if units:
+            self._hold(units)
+            self._clock.observe(self._media, chunk.received_at)
+            self.bit_rate = self._rate.add(self._media, self._received_bytes) or self.bit_rate
+        return self._media > 0
+
+    def _hold(self, units: list[Unit]) -> None:
+        self._held.extend(units)
+        self._held_bytes += sum(len(unit.data) for unit in units)
+        self._media += sum(unit.duration for unit in units)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for the disk."""
+        is_time = now - self._written_at >= WRITE_SECONDS or self._held_bytes >= WRITE_BYTES
+        return is_time and self.is_ready
+
+    def is_off(self, clock: Clock) -> bool:
+        """Whether media time and the wall clock have come apart."""
+        if self._clock is None or not self._clock.is_anchored:
+            return False
+        stepped = self._clock.stepped(clock.now(), clock.monotonic())
+        return self._clock.disagreement is not None or abs(stepped) > LARGEST_STEP
+
+    def start_after(self, covered_until: datetime) -> datetime | None:
+        """Drop what is archived already; when the first unit that may begin a file begins, if there is one."""
+        assert self._clock is not None
+        while self._held:
+            unit = self._held[0]
+            start = self._clock.wall(self._position)
+            if unit.is_cut and start >= covered_until:
+                return start
+            self._held.popleft()
+            self._held_bytes -= len(unit.data)
+            self._position += unit.duration
+        return None
+
+    def settle(self) -> None:
+        """The attempt is over: what was held back gets the best clock there is."""
+        if self._clock is not None:
+            self._clock.settle()
+
+    def flush(self) -> None:
+        """The stream is over: whole units that the framer still has."""
+        self._hold(self._framer.flush())
+
+    def write(self) -> None:
+        """Write what is held. Blocks. Raises DiskFault."""
+        assert self._clock is not None
+        if self.writer is None:
+            self.writer = self._new_writer(self._clock)
+        self.writer.segment_seconds = self.segment_seconds
+        units = list(self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        length = sum(unit.duration for unit in units)
+        self._position += length
+        self.writer.append(units, self._clock.wall)
+        self.writer.sync()
+        self._tools.totals.media_seconds += length / FLICKS
+        self._written_at = self._tools.clock.monotonic()
+
+    @property
+    def written_until(self) -> datetime:
+        """The wall time of the end of what was written."""
+        assert self._clock is not None
+        return self._clock.wall(self._position)
+
+    def close(self, reason: GapReason) -> datetime | None:
+        """End the file and the run; where the last file ends. Blocks. Raises DiskFault."""
+        if self.writer is None or self._clock is None:
+            return None
+        closed = self.writer.close(self._clock.wall, reason.value)
+        return closed.end_time if closed is not None else None
+
+    def successor(self) -> Take:
+        """A new run that goes on with the same stream of bytes."""
+        return Take(
+            self._opened, self._order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds
+        )
+
+    def _new_writer(self, clock: RunClock) -> SegmentWriter:
+        run = RunStarted(
+            self.run_id,
+            self._order.channel_id,
+            self._tools.recorder_id,
+            self._tools.sources.name,
+            self._opened.format,
+            self._opened.codecs,
+            clock.wall(0),
+        )
+        return SegmentWriter(
+            archive=self._tools.archive,
+            spool=self._tools.spool,
+            run=run,
+            keyname=self._order.keyname,
+            segment_seconds=self.segment_seconds,
+            sync_seconds=self._tools.sync_seconds,
+            media=self._position,
+        )

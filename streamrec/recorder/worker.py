@@ -1,0 +1,302 @@
+"""The recorder process: sets everything up, keeps it running, and leaves in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from streamrec import __version__, db, logs, schema
+from streamrec.archive.files import Tree
+from streamrec.clock import SystemClock
+from streamrec.errors import Conflict, DatabaseAway
+from streamrec.media import binary, process
+from streamrec.models import GapReason, Recording
+from streamrec.recorder import ledger, recovery, registry
+from streamrec.recorder.capture import Tools
+from streamrec.recorder.gate import Gate
+from streamrec.recorder.sources.ffmpeg import Sources
+from streamrec.recorder.spool import Spool
+from streamrec.recorder.status import Status, Totals
+from streamrec.recorder.supervisor import Supervisor
+from streamrec.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+DISK_THREADS: Final = 16
+REPORT_SECONDS: Final = 2.0
+HOLES_SECONDS: Final = 60.0
+LAG_SECONDS: Final = 0.5
+LAST_ROWS_SECONDS: Final = 0.8
+
+
+def run(settings: Settings) -> None:
+    """Record until SIGTERM or SIGINT; ends within `stop_seconds` and a second.
+
+    Raises:
+        NotReady: there is no ffmpeg that runs, or the schema is not current; the text names the command.
+    """
+    logs.configure(settings, "recorder")
+    ffmpeg = binary.find(settings.ffmpeg)
+    log.info("recorder starting", version=__version__, ffmpeg=ffmpeg.version, executable=ffmpeg.path)
+    if settings.egress_allow:
+        log.warning("special addresses may be captured", allowed=settings.egress_allow)
+    engine = db.connect(settings, application="streamrec-recorder")
+    try:
+        asyncio.run(_Worker(settings, engine, ffmpeg).run())
+    finally:
+        engine.dispose()
+
+
+@dataclass
+class _Worker:
+    settings: Settings
+    engine: Engine
+    ffmpeg: binary.Ffmpeg
+
+    def __post_init__(self) -> None:
+        self.recorder_id: UUID = uuid4()
+        self.totals = Totals()
+        self.stopping = asyncio.Event()
+        self.changed: set[int] = set()
+        self.has_changed = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        with ExitStack() as stack:
+            spool = await self._become_recorder(stack)
+            if spool is None:
+                return
+            await self._record(spool, stack)
+        log.info("recorder stopped")
+
+    # --- becoming the recorder
+
+    async def _become_recorder(self, stack: ExitStack) -> Spool | None:
+        """Wait for the database, for another recorder to be gone, and for the spool; None if told to stop."""
+        said = ""
+        while not self.stopping.is_set():
+            waiting_for = await asyncio.to_thread(self._claim)
+            if not waiting_for:
+                try:
+                    return stack.enter_context(Spool(self.settings.spool_dir))
+                except Conflict as exc:
+                    waiting_for = exc.detail
+            if waiting_for != said:
+                said = waiting_for
+                log.warning("recorder in standby", waiting_for=waiting_for)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), self.settings.heartbeat_seconds / 2)
+        return None
+
+    def _claim(self) -> str:
+        """What there is to wait for, or nothing if we are the recorder now. Raises NotReady."""
+        ttl = timedelta(seconds=self.settings.recorder_ttl_seconds)
+        try:
+            schema.require_current(self.engine)
+            with db.away_as_unavailable(), db.Session.begin() as session:
+                other = registry.claim(session, self.recorder_id, ffmpeg=self.ffmpeg.version, ttl=ttl)
+        except DatabaseAway as exc:
+            return exc.detail
+        return f"recorder {other.id} on {other.host}, process {other.pid}" if other is not None else ""
+
+    # --- recording
+
+    async def _record(self, spool: Spool, stack: ExitStack) -> None:
+        children = self.settings.run_dir / "children"
+        for pid in process.sweep(children):
+            log.warning("a child of a recorder that is gone was killed", pid=pid)
+        archive = stack.enter_context(Tree(self.settings.archive_dir))
+        quarantine = self.settings.data_dir / "quarantine"
+        await asyncio.to_thread(recovery.recover, archive, spool, quarantine=quarantine)
+        disk = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
+        heart = stack.enter_context(_Heart(self))
+        replay = ledger.Ledger(spool, refused=self.settings.spool_dir / "refused.txt")
+        replay.start()
+        clock = SystemClock()
+        tools = Tools(
+            clock=clock,
+            sources=Sources(self.ffmpeg.path, clock, tuple(self.settings.egress_allow), children),
+            archive=archive,
+            spool=spool,
+            disk=disk,
+            gate=Gate(clock),
+            totals=self.totals,
+            recorder_id=self.recorder_id,
+            retry_cap_seconds=self.settings.retry_cap_seconds,
+            sync_seconds=self.settings.sync_seconds,
+            on_change=self._changed,
+        )
+        supervisor = Supervisor(
+            tools,
+            self.engine,
+            poll_seconds=self.settings.poll_seconds,
+            stop_seconds=self.settings.stop_seconds - 1,
+        )
+        tasks: list[Coroutine[Any, Any, None]] = [
+            supervisor.run(),
+            self._report(supervisor),
+            self._account(spool, archive),
+            _watch_lag(),
+        ]
+        async with _background(tasks) as failed:
+            await _first(self.stopping.wait(), failed)
+            log.info("recorder stopping", captures=len(supervisor.captures))
+        await supervisor.stop()
+        if not await asyncio.to_thread(replay.stop, LAST_ROWS_SECONDS):
+            log.warning("the database has not all rows yet; the spool keeps them for the next start")
+        heart.is_leaving = True
+
+    def _changed(self, channel_id: int) -> None:
+        self.changed.add(channel_id)
+        self.has_changed.set()
+
+    async def _report(self, supervisor: Supervisor) -> None:
+        """Write the captures' rows every REPORT_SECONDS, and at once when a state changes."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.has_changed.wait(), REPORT_SECONDS)
+            self.has_changed.clear()
+            gone = self.changed - supervisor.captures.keys()
+            self.changed.clear()
+            statuses = {channel_id: Status(since=SystemClock().now()) for channel_id in gone}
+            statuses |= {channel_id: replace(c.status) for channel_id, c in supervisor.captures.items()}
+            await asyncio.to_thread(_attempted, partial(self._save, statuses))
+            await asyncio.sleep(0.1)  # what changes together is written together
+
+    def _save(self, statuses: dict[int, Status]) -> None:
+        with db.Session.begin() as session:
+            registry.save(session, self.recorder_id, statuses)
+
+    async def _account(self, spool: Spool, archive: Tree) -> None:
+        """Once the past is replayed, and then every minute: leave no second of any channel untold."""
+        is_past = True
+        while True:
+            work = self._settle_past if is_past else _settle_present
+            if not spool.pending(1) and await asyncio.to_thread(_attempted, partial(work, spool, archive)):
+                is_past = False
+            await asyncio.sleep(1.0 if is_past else HOLES_SECONDS)
+
+    def _settle_past(self, spool: Spool, archive: Tree) -> None:
+        quarantine = self.settings.data_dir / "quarantine"
+        for key in recovery.quarantine_unknown(archive, spool, quarantine=quarantine, known=_known):
+            log.warning("a file that nothing explains was set aside", key=key)
+        _fill_holes(GapReason.RECORDER_DOWN, "No recorder was running.", timedelta())
+
+
+def _settle_present(_spool: Spool, _archive: Tree) -> None:
+    detail = "The channel was enabled too briefly to be captured."
+    _fill_holes(GapReason.DISABLED, detail, timedelta(seconds=HOLES_SECONDS))
+
+
+class _Heart:
+    """Beats in a thread of its own, so that neither a busy loop nor a slow disk looks like a death."""
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self.is_leaving = False
+
+    def __enter__(self) -> _Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        recorder_id, totals = self._worker.recorder_id, self._worker.totals
+        while not self._stopping.wait(self._worker.settings.heartbeat_seconds):
+            _attempted(lambda: _with_session(lambda session: registry.beat(session, recorder_id, totals)))
+        if self.is_leaving:
+            _attempted(lambda: _with_session(lambda session: registry.leave(session, recorder_id, totals)))
+
+
+def _with_session(work: Callable[[Any], object]) -> None:
+    with db.Session.begin() as session:
+        work(session)
+
+
+def _attempted(work: Callable[[], object]) -> bool:
+    """Do what may fail because the database is away; whether it was done. The next round tries again."""
+    try:
+        work()
+    except SQLAlchemyError as exc:
+        level = log.debug if db.is_away(exc) else log.error
+        level("the database did not take what the recorder says of itself", error=str(exc))
+        return False
+    except OSError as exc:
+        log.error("the disk does not work", error=exc.strerror)
+        return False
+    return True
+
+
+def _known(keys: Any) -> set[str]:
+    """Which of these keys a row speaks of."""
+    with db.Session.begin() as session:
+        return set(session.scalars(sa.select(Recording.path).where(Recording.path.in_(keys))))
+
+
+def _fill_holes(reason: GapReason, detail: str, age: timedelta) -> None:
+    with db.Session.begin() as session:
+        count = ledger.fill_holes(session, reason, detail, age=age)
+    if count:
+        log.warning("time that nothing spoke of was made a gap", gaps=count, reason=reason.value)
+
+
+async def _watch_lag() -> None:
+    """Say so when the loop was blocked: every capture waited with it."""
+    loop = asyncio.get_running_loop()
+    while True:
+        before = loop.time()
+        await asyncio.sleep(1.0)
+        lag = loop.time() - before - 1.0
+        if lag > LAG_SECONDS:
+            log.warning("the event loop was blocked", seconds=round(lag, 2))
+
+
+async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
+    """Return when one of `waits` is over; raises what it raises."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+@asynccontextmanager
+async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.Future[None]]:
+    """Run `work` beside the body; the future raises what the first of them that fails raised."""
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def note(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None and not failed.done():
+            failed.set_exception(task.exception())  # type: ignore[arg-type]
+
+    tasks = [asyncio.create_task(each) for each in work]
+    for task in tasks:
+        task.add_done_callback(note)
+    try:
+        yield failed
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
