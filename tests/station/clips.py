@@ -20,7 +20,7 @@ MP3_FRAME_SECONDS = 0.024
 VIDEO_RATE = 12
 
 _QUIET = ("-hide_banner", "-loglevel", "error", "-nostdin", "-y")
-_NOISE = f"anoisesrc=color=white:amplitude=0.3:seed=4711:sample_rate=48000:duration={CLIP_SECONDS}"
+_NOISE = "anoisesrc=color=white:amplitude=0.3:seed=4711:sample_rate=48000"
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class Clip:
         return index
 
 
-def make_radio(folder: Path) -> Clip:
-    """Five minutes of MP3 noise: frame n begins at byte 384 n and lasts 24 ms."""
+def make_radio(folder: Path, seconds: int = CLIP_SECONDS) -> Clip:
+    """MP3 noise: frame n begins at byte 384 n and lasts 24 ms."""
     path = folder / "noise.mp3"
-    _encode("-f", "lavfi", "-i", _NOISE, "-ac", "1", "-c:a", "libmp3lame", "-b:a", "128k", "-reservoir", "0",
+    _encode("-f", "lavfi", "-i", _NOISE, "-t", str(seconds), "-ac", "1",
+            "-c:a", "libmp3lame", "-b:a", "128k", "-reservoir", "0",
             "-write_xing", "0", "-id3v2_version", "0", str(path))  # fmt: skip
     return Clip(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def running(folder: Path, *, burst: int = 65536) -> Iterator[Icecast]:
     )
     if as_root:
         folder.chmod(0o777)
-        for parent in folder.parents[:-1]:  # pytest's folders are private to root
+        for parent in folder.parents:
             _open_to_all(parent)
     with programs.running([program, "-c", str(config)], folder / "icecast.log") as process:
         server = Icecast(port, folder)
@@ -108,7 +109,8 @@ def running(folder: Path, *, burst: int = 65536) -> Iterator[Icecast]:
 
 
 def _open_to_all(folder: Path) -> None:
-    if folder.stat().st_uid == 0 and "pytest" in folder.name:
+    """Temporary folders are private to who made them; let others pass through."""
+    if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
         folder.chmod(folder.stat().st_mode | 0o011)
 
 
