@@ -62,11 +62,11 @@ class Tree:
             rename_without_replacing(base, _parts(new)[-1], source=folder, target=folder)
             os.fsync(folder)
 
-    def move(self, name: str, other: Tree) -> None:
-        """Move a file to the same name below another tree on the same file system, durably."""
-        with self._folder(name) as (source, base), other._folder(name, make=True) as (target, _):
-            rename_without_replacing(base, base, source=source, target=target)
-            os.fsync(target)
+    def move(self, name: str, other: Tree, target: str) -> None:
+        """Move a file to a place below another tree on the same file system, durably and never over a file."""
+        with self._folder(name) as (source, base), other._folder(target, make=True) as (folder, final):
+            rename_without_replacing(base, final, source=source, target=folder)
+            os.fsync(folder)
             os.fsync(source)
 
     def unlink(self, name: str) -> bool:

@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
+from streamrec.archive import layout
 from streamrec.archive.files import Tree
+from streamrec.clock import SystemClock
 from streamrec.errors import StreamrecError
-from streamrec.models import GapReason
-from streamrec.recorder.facts import RunStarted, SegmentClosed
-from streamrec.recorder.framing.units import Unit
+from streamrec.models import FileFormat, GapReason
+from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened
+from streamrec.recorder.framing.units import FLICKS, Unit
 from streamrec.recorder.spool import Spool
+
+Wall = Callable[[int], datetime]
+"""The wall time of a moment of the run's media, in flicks; RunClock.wall."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOCK = SystemClock()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = timedelta(microseconds=1)
+_SHORTEST = timedelta(milliseconds=2)  # two files of a run never have the same millisecond in their keys
 
 
 class DiskFault(StreamrecError):
     """The disk did not take the media; the writer is finished and the run over.
 
     From `lost_from` on nothing is kept: that is where the capture's gap begins. `reason` is `disk_full` or
-    `io_error`. RunEnded has been spooled if the spool could still take it.
+    `io_error`.
     """
 
-    reason: GapReason
-    lost_from: datetime
+    def __init__(self, detail: str, *, reason: GapReason, lost_from: datetime) -> None:
+        super().__init__(detail, reason=reason)
+        self.reason = reason
+        self.lost_from = lost_from
+
+
+@dataclass(slots=True)
+class _File:
+    """The file being written."""
+
+    opened: SegmentOpened
+    begins_at: int  # flicks
+    header: bytes
+    descriptor: int
+    size: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    is_dirty: bool = False
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.descriptor, view) :]
+        self.digest.update(data)
+        self.size += len(data)
+        self.is_dirty = True
 
 
 class SegmentWriter:
     """The files of one run. Synchronous and blocking: one capture at a time calls it, from a worker thread.
 
     Spools RunStarted before its first file, SegmentOpened and SegmentClosed for each, RunEnded at the end.
+    `segment_seconds` may be set at any time and holds from the next file.
     """
 
     def __init__(
@@ -40,46 +81,223 @@ class SegmentWriter:
         segment_seconds: int,
         sync_seconds: float = 2.0,
         media: int = 0,
+        monotonic: Callable[[], float] = _CLOCK.monotonic,
     ) -> None:
         """`media` is where, in flicks of the run's clock, the first unit to be appended begins."""
-        raise NotImplementedError
+        self.segment_seconds = segment_seconds
+        self.media = media
+        """Where the next unit will begin, in flicks of the run's clock."""
+        self._archive = archive
+        self._spool = spool
+        self._run = run
+        self._keyname = keyname
+        self._sync_seconds = sync_seconds
+        self._monotonic = monotonic
+        self._synced_at = monotonic()
+        self._file: _File | None = None
+        self._boundary = _EPOCH  # the current file ends at the first cut from here on
+        self._ask_from = 0  # flicks; before here the boundary cannot be
+        self._is_started = self._is_over = False
 
-    def append(self, units: Sequence[Unit], wall: Callable[[int], datetime]) -> None:
+    def append(self, units: Sequence[Unit], wall: Wall) -> None:
         """Write `units`, beginning a new file at the first cut at or after each wall-clock multiple.
 
         `wall` (RunClock.wall) is asked for the boundaries of files. Raises DiskFault.
         """
-        raise NotImplementedError
+        assert not self._is_over, "the run is over"
+        batch: list[bytes] = []
+        arrived = self.media  # where the batch ends
+        for unit in units:
+            if self._file is None or (unit.is_cut and self._ends_here(self._file, unit, arrived, wall)):
+                self._write(batch, arrived, wall)
+                batch = []
+                self._begin(unit, wall)
+            batch.append(unit.data)
+            arrived += unit.duration
+        self._write(batch, arrived, wall)
 
     def sync(self) -> None:
         """Make what was written survive a power cut, if `sync_seconds` have passed. Raises DiskFault."""
-        raise NotImplementedError
+        file, now = self._file, self._monotonic()
+        if file is None or not file.is_dirty or now - self._synced_at < self._sync_seconds:
+            return
+        try:
+            os.fdatasync(file.descriptor)
+        except OSError as error:
+            raise self._spoiled(file, error) from error
+        file.is_dirty = False
+        self._synced_at = now
 
-    def close(self, wall: Callable[[int], datetime], reason: str) -> SegmentClosed | None:
+    def close(self, wall: Wall, reason: str) -> SegmentClosed | None:
         """End the current file and the run; None if nothing was written. May be called twice. Raises DiskFault."""
-        raise NotImplementedError
-
-    @property
-    def media(self) -> int:
-        """Where the next unit will begin, in flicks of the run's clock."""
-        raise NotImplementedError
+        if self._is_over or self._file is None:
+            self._is_over = True
+            return None
+        closed = self._end_file(self._file, self._after_start(self._file, self.media, wall))
+        self._end_run(closed.end_time, reason)
+        return closed
 
     @property
     def key(self) -> str | None:
         """The file being written, below the archive and without ".part"."""
-        raise NotImplementedError
+        return self._file.opened.key if self._file else None
 
     @property
     def start_time(self) -> datetime | None:
         """When the file being written begins."""
-        raise NotImplementedError
+        return self._file.opened.start_time if self._file else None
 
     @property
     def size_bytes(self) -> int:
         """Bytes in the file being written."""
-        raise NotImplementedError
+        return self._file.size if self._file else 0
 
     @property
     def media_seconds(self) -> float:
         """Media seconds in the file being written."""
-        raise NotImplementedError
+        return (self.media - self._file.begins_at) / FLICKS if self._file else 0.0
+
+    # --- where files begin and end
+
+    def _ends_here(self, file: _File, unit: Unit, media: int, wall: Wall) -> bool:
+        """Whether the boundary is reached, or the file's header would not do for this unit.
+
+        Tables of a transport stream are repeated with other counters all the time and do for any unit.
+        """
+        if self._run.format is FileFormat.MP4 and unit.header != file.header:
+            return wall(media) - file.opened.start_time >= _SHORTEST
+        return media >= self._ask_from and wall(media) >= self._boundary
+
+    def _begin(self, unit: Unit, wall: Wall) -> None:
+        """End the file before, if there is one, and begin the next at the very same instant."""
+        if self._file is None:
+            start = wall(self.media)
+        else:
+            start = self._after_start(self._file, self.media, wall)
+            self._end_file(self._file, start)
+        self._aim(start)
+        self._file = self._open(start, unit)
+        self._guarded(self._file, unit.header, wall)
+
+    def _aim(self, start: datetime) -> None:
+        """Find the first wall-clock multiple after `start`; multiples count from the epoch."""
+        length = timedelta(seconds=self.segment_seconds)
+        self._boundary = _EPOCH + ((start - _EPOCH) // length + 1) * length
+        away = (self._boundary - start).total_seconds()
+        self._ask_from = self.media + int(away * 0.99 * FLICKS)
+
+    def _after_start(self, file: _File, media: int, wall: Wall) -> datetime:
+        """The wall time of `media`, but never so early that the file has no length."""
+        return max(wall(media), file.opened.start_time + _INSTANT)
+
+    # --- the ordered steps
+
+    def _open(self, start: datetime, unit: Unit) -> _File:
+        run = self._run
+        key = layout.key(keyname=self._keyname, start_time=start, run_id=run.run_id, format=run.format)
+        opened = SegmentOpened(uuid4(), run.run_id, run.channel_id, key, run.format, run.codecs, start)
+        try:
+            if not self._is_started:
+                self._spool.append(run)
+                self._is_started = True
+            self._spool.append(opened)
+            descriptor = self._archive.create(key + layout.PART)
+        except OSError as error:
+            self._spool.done(opened)
+            raise self._fault(error, lost_from=start) from error
+        return _File(opened, self.media, unit.header, descriptor)
+
+    def _write(self, batch: list[bytes], media: int, wall: Wall) -> None:
+        if self._file is not None and batch:
+            self._guarded(self._file, b"".join(batch), wall)
+            self.media = media
+
+    def _guarded(self, file: _File, data: bytes, wall: Wall) -> None:
+        """Write; a full disk costs what it did not take, any other error the file."""
+        try:
+            file.write(data)
+        except OSError as error:
+            if error.errno in _FULL and self.media > file.begins_at:
+                raise self._cut_short(file, error, self._after_start(file, self.media, wall)) from error
+            raise self._spoiled(file, error) from error
+
+    def _end_file(self, file: _File, end: datetime, *, is_truncated: bool = False) -> SegmentClosed:
+        key = file.opened.key
+        try:
+            os.fsync(file.descriptor)
+            self._archive.rename(key + layout.PART, key)
+        except OSError as error:
+            raise self._spoiled(file, error) from error
+        self._release(file)
+        closed = closed_fact(
+            file.opened, end=end, size=file.size, sha256=file.digest.hexdigest(), is_truncated=is_truncated
+        )
+        try:
+            self._spool.append(closed)
+        except OSError as error:  # the file is kept and the fact pending, but the next could not be begun
+            raise self._fault(error, lost_from=end) from error
+        return closed
+
+    def _end_run(self, end: datetime, reason: str) -> None:
+        self._is_over = True
+        if self._is_started:
+            with contextlib.suppress(OSError):  # pending all the same, and told by the next start after a crash
+                self._spool.append(RunEnded(self._run.run_id, end, reason))
+
+    def _release(self, file: _File) -> None:
+        self._file = None
+        self._synced_at = self._monotonic()
+        with contextlib.suppress(OSError):  # it was synced, or is given up
+            os.close(file.descriptor)
+
+    # --- when the disk fails
+
+    def _cut_short(self, file: _File, error: OSError, end: datetime) -> DiskFault:
+        """Keep what a full disk has taken whole: no sync has failed, so it can be believed."""
+        try:
+            os.ftruncate(file.descriptor, file.size)
+        except OSError as again:
+            return self._spoiled(file, again)
+        try:
+            self._end_file(file, end, is_truncated=True)
+        except DiskFault as fault:
+            return fault
+        return self._fault(error, lost_from=end)
+
+    def _spoiled(self, file: _File, error: OSError) -> DiskFault:
+        """Give the file up. It stays as ".bad" for a person to look at, and never gets a row.
+
+        A failed sync may have thrown away any of the data, and the next one would not say so.
+        """
+        self._release(file)
+        key = file.opened.key
+        for name in (key + layout.PART, key):
+            with contextlib.suppress(OSError):
+                self._archive.rename(name, key + layout.BAD)
+                break
+        self._spool.done(file.opened)
+        return self._fault(error, lost_from=file.opened.start_time)
+
+    def _fault(self, error: OSError, *, lost_from: datetime) -> DiskFault:
+        reason = GapReason.DISK_FULL if error.errno in _FULL else GapReason.IO_ERROR
+        self._end_run(lost_from, reason.value)
+        return DiskFault(f"The disk refused: {error.strerror}.", reason=reason, lost_from=lost_from)
+
+
+def closed_fact(
+    opened: SegmentOpened, *, end: datetime, size: int, sha256: str, is_truncated: bool
+) -> SegmentClosed:
+    """What becomes of `opened` when its file is durable."""
+    return SegmentClosed(
+        opened.uuid,
+        opened.run_id,
+        opened.channel_id,
+        opened.key,
+        opened.format,
+        opened.codecs,
+        opened.start_time,
+        end,
+        size,
+        sha256,
+        is_truncated,
+    )
