@@ -23,18 +23,19 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
         config = uvicorn.Config(
             create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=2
         )
+        before = db.Session.kw.get("bind")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
             _await_start(server, thread)
-            address = "http://127.0.0.1:%d" % listener.getsockname()[1]
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
             with httpx.Client(base_url=address, timeout=30) as client:
                 yield client
         finally:
             server.should_exit = True
             thread.join(timeout=10)
-            db.Session.configure(bind=None)
+            db.Session.configure(bind=before)
 
 
 def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:

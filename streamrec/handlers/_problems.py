@@ -27,7 +27,9 @@ log = structlog.get_logger("streamrec.problems")
 STATUS: dict[type[errors.StreamrecError], int] = {
     errors.Invalid: 400,
     errors.Denied: 403,
+    errors.Gone: 410,
     errors.NotFound: 404,
+    errors.Gone: 410,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.Unavailable: 503,

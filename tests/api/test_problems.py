@@ -59,6 +59,7 @@ def test_no_problem_is_documented_that_does_not_exist() -> None:
         (errors.EgressDenied("x", field="url"), 400, "egress-denied"),
         (errors.Denied("x"), 403, "denied"),
         (errors.NotFound("x"), 404, "not-found"),
+        (errors.Gone("x"), 410, "gone"),
         (errors.Conflict("x"), 409, "conflict"),
         (errors.PreconditionFailed("x"), 412, "precondition-failed"),
         (errors.DatabaseAway("x"), 503, "database-away"),
