@@ -1,0 +1,67 @@
+"""The migrations lead to what models.py says, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import Engine
+
+from streamrec import schema
+from streamrec.errors import DatabaseAway, NotReady
+from streamrec.models import Base
+
+
+@pytest.fixture
+def bare(database: str) -> Iterator[Engine]:
+    """A migrated database without the pool that would keep a connection of an older schema."""
+    engine = sa.create_engine(database, poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+def test_an_upgraded_database_is_what_the_models_say(bare: Engine) -> None:
+    with bare.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_every_migration_leads_down_and_up_again(bare: Engine) -> None:
+    command.downgrade(schema.configuration(bare), "base")
+    assert sa.inspect(bare).get_table_names() == ["alembic_version"]
+
+    schema.upgrade(bare)
+
+    assert schema.current(bare) == schema.wanted()
+
+
+def test_upgrading_twice_changes_nothing(bare: Engine) -> None:
+    schema.upgrade(bare)
+
+    schema.require_current(bare)
+
+
+def test_a_database_without_a_schema_is_refused_with_the_command(bare: Engine) -> None:
+    command.downgrade(schema.configuration(bare), "base")
+
+    with pytest.raises(NotReady, match=r"no schema yet.*\./run\.sh upgrade"):
+        schema.require_current(bare)
+
+
+def test_a_schema_of_a_newer_streamrec_is_refused(bare: Engine) -> None:
+    with bare.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from-tomorrow'"))
+
+    with pytest.raises(NotReady, match="Update streamrec"):
+        schema.require_current(bare)
+
+
+def test_a_database_that_is_away_is_told_as_such() -> None:
+    nowhere = sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1:1/none")
+
+    with pytest.raises(DatabaseAway):
+        schema.current(nowhere)
