@@ -107,7 +107,7 @@ class Capture:
         moved = order.address != self.order.address
         self.order = order
         if self._take is not None:
-            self._take.segment_seconds = order.segment_seconds
+            self._take.order = order
         if moved:
             self._end_attempt(Closed(GapReason.DISABLED, "The channel was given another address."))
 

@@ -40,7 +40,7 @@ class Take:
         """`framer` and `earlier_seconds` of media are what a run of the same attempt leaves to the next."""
         self._opened = opened
         self._earlier_seconds = earlier_seconds
-        self._order = order
+        self.order = order
         self._tools = tools
         self._framer = framer or framer_for(opened.format)
         self._clock: RunClock | None = None
@@ -51,7 +51,6 @@ class Take:
         self._received_bytes = 0
         self._rate = BitRate()
         self._written_at = float("-inf")
-        self.segment_seconds = order.segment_seconds
         self.run_id = uuid4()
         self.writer: SegmentWriter | None = None
         self.bit_rate: int | None = None
@@ -129,7 +128,7 @@ class Take:
         assert self._clock is not None
         if self.writer is None:
             self.writer = self._new_writer(self._clock)
-        self.writer.segment_seconds = self.segment_seconds
+        self.writer.segment_seconds, self.writer.keyname = self.order.segment_seconds, self.order.keyname
         units = list(self._held)
         self._held.clear()
         self._held_bytes = 0
@@ -156,13 +155,13 @@ class Take:
     def successor(self) -> Take:
         """A new run that goes on with the same stream of bytes."""
         return Take(
-            self._opened, self._order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds
+            self._opened, self.order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds
         )
 
     def _new_writer(self, clock: RunClock) -> SegmentWriter:
         run = RunStarted(
             self.run_id,
-            self._order.channel_id,
+            self.order.channel_id,
             self._tools.recorder_id,
             self._tools.sources.name,
             self._opened.format,
@@ -173,8 +172,9 @@ class Take:
             archive=self._tools.archive,
             spool=self._tools.spool,
             run=run,
-            keyname=self._order.keyname,
-            segment_seconds=self.segment_seconds,
+            keyname=self.order.keyname,
+            segment_seconds=self.order.segment_seconds,
             sync_seconds=self._tools.sync_seconds,
+            monotonic=self._tools.clock.monotonic,
             media=self._position,
         )

@@ -54,6 +54,8 @@ class Watchdog:
             return GapReason.STALLED
         first_at, first_seconds = self._progress[0]
         watched = now - first_at
+        if len(self._progress) == 1:
+            return None  # one step says nothing of speed
         if watched >= self._window() and self._progress[-1][1] - first_seconds < STARVED_SHARE * watched:
             return GapReason.STARVED
         return None

@@ -68,7 +68,7 @@ class SegmentWriter:
     """The files of one run. Synchronous and blocking: one capture at a time calls it, from a worker thread.
 
     Spools RunStarted before its first file, SegmentOpened and SegmentClosed for each, RunEnded at the end.
-    `segment_seconds` may be set at any time and holds from the next file.
+    `segment_seconds` and `keyname` may be set at any time and hold from the next file.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class SegmentWriter:
     ) -> None:
         """`media` is where, in flicks of the run's clock, the first unit to be appended begins."""
         self.segment_seconds = segment_seconds
+        self.keyname = keyname
         self.media = media
         """Where the next unit will begin, in flicks of the run's clock."""
         self._archive = archive
         self._spool = spool
         self._run = run
-        self._keyname = keyname
         self._sync_seconds = sync_seconds
         self._monotonic = monotonic
         self._synced_at = monotonic()
@@ -194,7 +194,7 @@ class SegmentWriter:
 
     def _open(self, start: datetime, unit: Unit) -> _File:
         run = self._run
-        key = layout.key(keyname=self._keyname, start_time=start, run_id=run.run_id, format=run.format)
+        key = layout.key(keyname=self.keyname, start_time=start, run_id=run.run_id, format=run.format)
         opened = SegmentOpened(uuid4(), run.run_id, run.channel_id, key, run.format, run.codecs, start)
         try:
             if not self._is_started:

@@ -1,0 +1,111 @@
+"""Stand-ins for the machine's clock and for a station, that a test moves by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from streamrec.models import GapReason
+from streamrec.recorder.events import Chunk, Closed, Event
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class FakeClock:
+    """A clock that moves only when `advance` is awaited; sleepers wake in order, each at its own time."""
+
+    def __init__(self, start: datetime = NOON) -> None:
+        self._wall = start
+        self._seconds = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    def now(self) -> datetime:
+        return self._wall
+
+    def monotonic(self) -> float:
+        return self._seconds
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._seconds + seconds, next(self._numbers), future))
+        await future
+
+    def step(self, seconds: float) -> None:
+        """Move the wall clock alone, as an administrator does."""
+        self._wall += timedelta(seconds=seconds)
+
+    async def advance(self, seconds: float, *, settle: Callable[[], object] = lambda: None) -> None:
+        """Let time pass; whoever wakes runs before the next one does."""
+        end = self._seconds + seconds
+        await idle()
+        while self._sleepers and self._sleepers[0][0] <= end:
+            at, _, future = heapq.heappop(self._sleepers)
+            self._move_to(at)
+            if not future.done():
+                future.set_result(None)
+            await idle()
+            settle()
+        self._move_to(end)
+        await idle()
+
+    def _move_to(self, seconds: float) -> None:
+        self._wall += timedelta(seconds=max(0.0, seconds - self._seconds))
+        self._seconds = max(self._seconds, seconds)
+
+
+async def idle() -> None:
+    """Let every task that can go on do so, threads of the disk included."""
+    for _ in range(12):
+        await asyncio.sleep(0.001)
+
+
+class ScriptedSource:
+    """An attempt that yields what a test pushes into it."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.is_closed = False
+
+    def push(self, event: Event) -> None:
+        """Let the capture see `event`."""
+        self._queue.put_nowait(event)
+
+    def media(self, data: bytes) -> None:
+        """Let bytes arrive now."""
+        self.push(Chunk(data, self._clock.monotonic()))
+
+    async def events(self) -> AsyncGenerator[Event]:
+        while True:
+            event = await self._queue.get()
+            yield event
+            if isinstance(event, Closed):
+                return
+
+    async def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self.push(Closed(GapReason.DISABLED, "The capture was stopped."))
+
+
+class ScriptedSources:
+    """Makes a ScriptedSource for every attempt, and keeps them."""
+
+    name = "scripted"
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.attempts: list[ScriptedSource] = []
+        self.addresses: list[object] = []
+
+    def open(self, address: object) -> ScriptedSource:
+        self.addresses.append(address)
+        self.attempts.append(ScriptedSource(self._clock))
+        return self.attempts[-1]
