@@ -27,6 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FOLDERS = (b"/ui/", b"/console/")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
 
@@ -77,6 +78,9 @@ def check_target(path: bytes, query: bytes) -> None:
         raise Refused(400, "bad-request", "The request target must be a path.")
     if b"//" in path:
         raise Refused(404, "not-found", "There is nothing at this path: it has an empty segment.")
+    if path.endswith(b"/") and path != b"/" and not path.startswith(_FOLDERS):
+        # Starlette would redirect to an address made from the client's Host.
+        raise Refused(404, "not-found", "There is nothing at this path: leave out the slash at its end.")
     if _CONTROL.search(_text(path, "path")) or _CONTROL.search(_text(query.replace(b"+", b" "), "query")):
         raise Refused(400, "bad-request", "The path and the query must not contain control characters.")
 
