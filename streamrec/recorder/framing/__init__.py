@@ -5,9 +5,10 @@ from __future__ import annotations
 from streamrec.models import FileFormat
 from streamrec.recorder.framing.adts import adts_framer
 from streamrec.recorder.framing.mp3 import mp3_framer
+from streamrec.recorder.framing.ts import TsFramer
 from streamrec.recorder.framing.units import Framer
 
 
 def framer_for(format: FileFormat) -> Framer:  # noqa: A002 - the word that the column and the fact use
     """A fresh framer for one run of this format."""
-    return {FileFormat.MP3: mp3_framer, FileFormat.AAC: adts_framer}[format]()
+    return {FileFormat.MP3: mp3_framer, FileFormat.AAC: adts_framer, FileFormat.TS: TsFramer}[format]()
