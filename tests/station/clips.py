@@ -74,7 +74,19 @@ def frame_hashes(path: Path, *, video: bool = False) -> list[str]:
     streams = ["-map", "0:v:0", "-fps_mode", "passthrough"] if video else ["-map", "0:a:0", "-c", "copy"]
     command = [programs.ffmpeg(), *_QUIET, "-i", str(path), *streams, "-f", "framemd5", "-"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    return [line.rsplit(",", 1)[1].strip() for line in done.stdout.splitlines() if not line.startswith("#")]
+    return _digests(done.stdout)
+
+
+def sound_hashes(path: Path) -> list[str]:
+    """The MD5 of every AAC packet, without its ADTS header: remuxing makes that anew."""
+    command = [programs.ffmpeg(), *_QUIET, "-i", str(path), "-map", "0:a:0", "-c", "copy"]
+    command += ["-bsf:a", "aac_adtstoasc", "-f", "framemd5", "-"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return _digests(done.stdout)
+
+
+def _digests(framemd5: str) -> list[str]:
+    return [line.rsplit(",", 1)[1].strip() for line in framemd5.splitlines() if not line.startswith("#")]
 
 
 def decode_errors(path: Path) -> str:

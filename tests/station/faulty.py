@@ -15,7 +15,7 @@ from streamrec.demo import http, radio
 from tests.station.clips import MP3_FRAME_BYTES, MP3_FRAME_SECONDS, Clip
 
 _TICK_SECONDS = 0.1
-_BURST_FRAMES = 170  # 65,280 bytes: Icecast's default burst, in whole frames
+BURST_FRAMES = 170  # 65,280 bytes: Icecast's default burst, in whole frames
 
 
 class Fault(enum.Enum):
@@ -35,6 +35,7 @@ class Mount:
     zero: float = field(default_factory=time.time)
     title: str = ""
     fault: Fault | None = None
+    burst_frames: int = BURST_FRAMES
     connects: list[float] = field(default_factory=list)
 
     def live(self) -> int:
@@ -64,9 +65,9 @@ class Station:
         """The address of a mount."""
         return f"http://127.0.0.1:{self.port}/{name}"
 
-    def add(self, name: str, clip: Clip) -> Mount:
+    def add(self, name: str, clip: Clip, *, burst_frames: int = BURST_FRAMES) -> Mount:
         """Put a mount on air now."""
-        mount = self.mounts[f"/{name}"] = Mount(clip.path.read_bytes())
+        mount = self.mounts[f"/{name}"] = Mount(clip.path.read_bytes(), burst_frames=burst_frames)
         return mount
 
     def start(self) -> None:
@@ -107,7 +108,7 @@ async def _play(mount: Mount, request: http.Request, response: http.Response) ->
     tags = _Tags(mount) if request.headers.get("icy-metadata") == "1" else None
     headers = {"Content-Type": "audio/mpeg"}
     await response.start(headers | {"icy-metaint": str(radio.META_INTERVAL)} if tags else headers)
-    position = mount.live() - _BURST_FRAMES
+    position = mount.live() - mount.burst_frames
     while mount.fault not in {Fault.END, Fault.DENY}:
         live = mount.live()
         if mount.fault is Fault.STALL:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tests.station.clips import MP3_FRAME_BYTES, MP3_FRAME_SECONDS, Clip
+from tests.station import programs
+from tests.station.clips import MP3_FRAME_BYTES, MP3_FRAME_SECONDS, VIDEO_RATE, Clip
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,35 @@ class Listener:
         found = clip.path.read_bytes().find(bytes(self._data[: 4 * MP3_FRAME_BYTES]))
         assert found >= 0, "what was heard is not the clip"
         return found
+
+
+class Watcher:
+    """Sees a television beside the recorder: ffmpeg hashes each picture, and we note when."""
+
+    def __init__(self, url: str) -> None:
+        command = [programs.ffmpeg(), "-v", "error", "-nostdin", "-threads", "1", "-i", url, "-map", "0:v:0"]
+        command += ["-fps_mode", "passthrough", "-flush_packets", "1", "-f", "framemd5", "-"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            preexec_fn=programs.die_with_us,
+        )  # fmt: skip
+        self._seen: list[tuple[str, float]] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.startswith("#"):
+                self._seen.append((line.rsplit(",", 1)[1].strip(), time.time()))
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._process.kill()
+        self._thread.join(5)
+        self._process.communicate()
+
+    def on_air(self, clip: Clip, frame: int) -> datetime:
+        """When picture `frame` was shown, from the least late of all that were seen."""
+        zero = min(at - (clip.index[digest] + 1) / VIDEO_RATE for digest, at in self._seen if digest in clip.index)
+        return datetime.fromtimestamp(zero + frame / VIDEO_RATE, UTC)

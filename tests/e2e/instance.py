@@ -1,0 +1,173 @@
+"""A streamrec that really runs: its own port, data folder and PostgreSQL, started as `./run.sh` starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from streamrec.settings import PROJECT
+from tests.station import programs
+
+
+class Instance:
+    """Started, asked over HTTP, killed and started again."""
+
+    def __init__(self, folder: Path, reachable: Iterable[str]) -> None:
+        """`reachable` are the `host:port` that captures may reach although they are loopback."""
+        self.folder = folder
+        self.port = programs.free_port()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self._environment = {
+            **_own_database(os.environ),
+            "STREAMREC_PORT": str(self.port),
+            "STREAMREC_DATA_DIR": str(folder / "data"),
+            "STREAMREC_EGRESS_ALLOW": ",".join(reachable),
+            "STREAMREC_AUTH": "open",
+            "STREAMREC_API_WORKERS": "1",
+            "STREAMREC_LOG_FORMAT": "json",
+        }
+        self._stack = ExitStack()
+
+    def start(self) -> None:
+        """Return when the API and a recorder are there."""
+        command = [sys.executable, "-m", "streamrec", "up"]
+        log = self.folder / "up.log"
+        process = self._stack.enter_context(
+            programs.running(command, log, environment=self._environment, cwd=PROJECT)
+        )
+        self.process: subprocess.Popen[bytes] = process
+        programs.eventually(self._is_ready, 40, f"streamrec is up; see {log}")
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "up.log").read_text()[-3000:]
+        try:
+            self.client.get("/health").raise_for_status()
+        except httpx.HTTPError:
+            return False
+        return bool(self.recorders())
+
+    def stop(self) -> None:
+        """As Ctrl-C does."""
+        self._stack.close()
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self.client.close()
+
+    # --- processes ----------------------------------------------------------------------------------------
+
+    def recorders(self) -> list[psutil.Process]:
+        """The recorder process, if it runs."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if child.cmdline()[-2:] == ["streamrec", "recorder"]]
+
+    def kill_recorder(self) -> list[psutil.Process]:
+        """`kill -9` of the recorder; returns the children that it had."""
+        (recorder,) = self.recorders()
+        children = recorder.children(recursive=True)
+        recorder.kill()
+        return children
+
+    def kill_all(self) -> list[psutil.Process]:
+        """`kill -9` of every process of ours and of PostgreSQL, but not of ffmpeg; returns the ffmpegs."""
+        processes = psutil.Process(self.process.pid).children(recursive=True)
+        captures = [process for process in processes if "ffmpeg" in process.name()]
+        self.process.kill()
+        for process in [*processes, *self._postgres()]:
+            if process not in captures and process.is_running():
+                os.kill(process.pid, signal.SIGKILL)
+        self._stack.close()
+        return captures
+
+    def _postgres(self) -> list[psutil.Process]:
+        files = (self.folder / "data").rglob("postmaster.pid")
+        pids = [int(path.read_text().split()[0]) for path in files]
+        return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+
+    # --- the public API -----------------------------------------------------------------------------------
+
+    def get(self, path: str, **parameters: str | int) -> Any:
+        """A JSON answer."""
+        answer = self.client.get(path, params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def add_channel(self, keyname: str, url: str, channel_type: str = "radio") -> int:
+        """The id of a new channel with segments of five seconds."""
+        body = {"name": keyname, "keyname": keyname, "type": channel_type, "url": url, "segment_seconds": 5}
+        answer = self.client.post("/channel", json=body)
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["id"])
+
+    def change(self, channel: int, **fields: object) -> None:
+        """PATCH a channel."""
+        answer = self.client.patch(f"/channel/{channel}", json=fields)
+        assert answer.status_code == 200, answer.text
+
+    def status(self, channel: int) -> dict[str, Any]:
+        """What its capture is doing."""
+        return dict(self.get(f"/channel/{channel}/status"))
+
+    def recordings(self, channel: int) -> list[dict[str, Any]]:
+        """Its recordings in order of time."""
+        return list(self.get(f"/channel/{channel}/recordings", limit=1000))
+
+    def gaps(self, channel: int) -> list[dict[str, Any]]:
+        """Its gaps in order of time."""
+        return list(self.get(f"/channel/{channel}/gaps", limit=1000))
+
+    def coverage(self, channel: int, since: str) -> dict[str, Any]:
+        """The account of its time up to now."""
+        return dict(self.get(f"/channel/{channel}/coverage", **{"from": since}))
+
+    def media(self, recording: dict[str, Any], folder: Path) -> Path:
+        """Download a recording; its size and SHA-256 are what the row says."""
+        answer = self.client.get(f"/recording/{recording['id']}/media")
+        assert answer.status_code == 200, answer.text
+        assert len(answer.content) == recording["size_bytes"]
+        assert hashlib.sha256(answer.content).hexdigest() == recording["sha256"]
+        path = folder / f"{recording['id']}.{recording['format']}"
+        path.write_bytes(answer.content)
+        return path
+
+    # --- waiting ------------------------------------------------------------------------------------------
+
+    def await_state(self, channel: int, state: str, seconds: float = 20) -> None:
+        """Until the capture is in a state."""
+        programs.eventually(
+            lambda: self.status(channel)["state"] == state, seconds, f"channel {channel} is {state}", every=0.2
+        )
+
+    def await_recordings(self, channel: int, count: int, seconds: float = 30) -> list[dict[str, Any]]:
+        """Until a channel has so many recordings."""
+        return programs.eventually(
+            lambda: found if len(found := self.recordings(channel)) >= count else None,
+            seconds,
+            f"channel {channel} has {count} recordings",
+            every=0.2,
+        )  # type: ignore[return-value]
+
+
+def _own_database(environment: os._Environ[str]) -> dict[str, str]:
+    """The surroundings without another database's address, so that the embedded one is used."""
+    kept = ("STREAMREC_", "DB_")
+    return {
+        name: text for name, text in environment.items() if name != "DATABASE_URL" and not name.startswith(kept)
+    }
+
+
+def instant(text: str) -> datetime:
+    """An instant as the API writes it."""
+    return datetime.fromisoformat(text)
