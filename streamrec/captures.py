@@ -56,6 +56,13 @@ def statuses(session: Session, limit: int) -> list[Row]:
     return list(session.execute(_STATUS.order_by(Channel.name, Channel.id).limit(limit)))
 
 
+def is_at_work(session: Session, channel_id: int) -> bool:
+    """Whether a living recorder still has its hands on a channel, deleted or not."""
+    statement = sa.select(STATE).select_from(Capture).outerjoin(Recorder, Recorder.id == Capture.recorder_id)
+    state = session.scalar(statement.where(Capture.channel_id == channel_id))
+    return state not in {None, CaptureState.STOPPED.value}
+
+
 def is_any_recorder_alive(session: Session) -> bool:
     """Whether somebody is there to record at all."""
     return bool(session.scalar(sa.select(sa.exists().where(is_alive()))))

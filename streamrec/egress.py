@@ -9,6 +9,7 @@ import socket
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs, quote, unquote
@@ -336,3 +337,14 @@ def resolve_bounded(host: str) -> list[str]:
         return answers.get(timeout=RESOLVE_SECONDS)
     except queue.Empty:
         return []
+
+
+def resolve_all(hosts: Iterable[str], seconds: float) -> dict[str, list[str]]:
+    """The addresses of many names at once; a name that did not answer within `seconds` in all has none."""
+    pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="egress-resolve")
+    try:
+        lookups = {host: pool.submit(resolve_bounded, host) for host in hosts}
+        wait(lookups.values(), timeout=seconds)
+        return {host: lookup.result() if lookup.done() else [] for host, lookup in lookups.items()}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

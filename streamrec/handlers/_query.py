@@ -135,3 +135,29 @@ def is_unchanged(tag: str) -> bool:
     """Whether the client's `If-None-Match` says that it holds `tag` already; only GET and HEAD ask that."""
     header = request.headers.get("if-none-match")
     return header is not None and request.method in {"GET", "HEAD"} and is_match(header, tag, weak=True)
+
+
+# --- representations --------------------------------------------------------------------------------------
+
+
+def content_type() -> str:
+    """The media type of the request's body, without parameters."""
+    given: str = request.headers.get("content-type", "")
+    return given.partition(";")[0].strip().lower()
+
+
+def prefers(media_type: str, over: str) -> bool:
+    """Whether `Accept` names `media_type` with a higher quality than `over` (RFC 9110, 12.5.1)."""
+    header = request.headers.get("accept", "*/*")
+    return _quality(header, media_type) > _quality(header, over)
+
+
+def _quality(header: str, media_type: str) -> float:
+    """The quality of the most specific range that fits; 0 if none does."""
+    found: dict[str, float] = {}
+    for part in header.split(","):
+        name, _, parameters = part.strip().partition(";")
+        match = re.search(r"(?:^|;)\s*q=([01](?:\.[0-9]{0,3})?)", parameters, re.ASCII)
+        found[name.strip().lower()] = float(match[1]) if match else 1.0
+    ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+    return next((found[name] for name in ranges if name in found), 0.0)

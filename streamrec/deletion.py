@@ -1,0 +1,106 @@
+"""Deleting what has files, in the order that survives a crash: rows, files, folders synced, the note of the files.
+
+Each step is a transaction of its own, because none may be held while files are touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from streamrec import captures, channels, recordings
+from streamrec.archive import files
+from streamrec.db import Session
+from streamrec.errors import NotFound
+from streamrec.models import Channel
+
+log = structlog.get_logger("streamrec.deletion")
+
+Guard = Callable[[int], None]
+
+_BATCH: Final = 500
+_STOP_SECONDS: Final = 5.0  # how long a capture may take to close its last file
+
+
+def recording(recording_id: int, archive_dir: Path, *, guard: Guard | None = None) -> None:
+    """Delete a recording and its file.
+
+    Raises:
+        NotFound, PreconditionFailed.
+    """
+    with Session.begin() as session:
+        keys = recordings.delete(session, recording_id, guard=guard)
+    sweep(keys, archive_dir)
+
+
+def channel_with_recordings(channel_id: int, archive_dir: Path, *, guard: Guard | None = None) -> None:
+    """Delete a channel, wait for its capture to end, and delete its recordings in batches.
+
+    Deleting a channel again that is gone already finishes what an interruption left of its recordings.
+
+    Raises:
+        NotFound: there is no such channel, or it is gone with all its recordings.
+        PreconditionFailed.
+    """
+    if not _retired(channel_id, guard) and not _purged(channel_id, archive_dir):
+        raise NotFound(f"There is no channel {channel_id}.", channel_id=channel_id)
+    _wait_for_the_end(channel_id)
+    while _purged(channel_id, archive_dir):
+        pass
+
+
+def _retired(channel_id: int, guard: Guard | None) -> bool:
+    """Whether the channel was still there; it is not now."""
+    with Session.begin() as session:
+        is_gone = sa.select(Channel.deleted_at.is_not(None)).where(Channel.id == channel_id)
+        if session.scalar(is_gone):
+            return False
+        channels.retire(session, channel_id, guard=guard)
+    return True
+
+
+def _purged(channel_id: int, archive_dir: Path) -> bool:
+    """Delete one batch; whether there was any."""
+    with Session.begin() as session:
+        count, keys = recordings.purge(session, channel_id, limit=_BATCH)
+    sweep(keys, archive_dir)
+    return count > 0
+
+
+def _wait_for_the_end(channel_id: int) -> None:
+    """Until the recorder has closed the channel's last file, so that it goes with the others."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < deadline:
+        with Session.begin() as session:
+            if not captures.is_at_work(session, channel_id):
+                return
+        time.sleep(0.1)
+
+
+def sweep(keys: Sequence[str], archive_dir: Path) -> None:
+    """Remove files whose rows are gone, and then the note of them.
+
+    What a link or an error stands in the way of keeps its note, for another try.
+    """
+    if not keys:
+        return
+    with files.Tree(archive_dir) as tree:
+        gone = [key for key in keys if _is_removed(tree, key)]
+    if gone:
+        with Session.begin() as session:
+            recordings.forget(session, gone)
+
+
+def _is_removed(tree: files.Tree, key: str) -> bool:
+    """Unlink a file, durably; one that was gone already counts."""
+    try:
+        tree.unlink(key)
+    except OSError:
+        log.warning("a file could not be removed", path=key, exc_info=True)
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""Files of the archive on their way to a client: by ranges, from the event loop."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from streamrec.archive import files
+from streamrec.handlers import _query
+from streamrec.handlers._problems import Refused
+
+_MOST_RANGES: Final = 8
+_RANGES = re.compile(r"\s*bytes\s*=\s*(.*?)\s*", re.ASCII | re.IGNORECASE)
+_RANGE = re.compile(r"(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.ASCII)
+
+
+def usable(header: str, size: int) -> bool:
+    """Whether a `Range` header is to be followed (RFC 9110, 14.2): otherwise the whole file answers it.
+
+    Raises:
+        Refused: it is well-formed, but no byte of it exists (416).
+    """
+    match = _RANGES.fullmatch(header)
+    parts = [_RANGE.fullmatch(part.strip()) for part in match[1].split(",")] if match else []
+    if not parts or len(parts) > _MOST_RANGES:
+        return False
+    exists = False
+    for part in parts:
+        if part is None or (part[1] and part[2] and int(part[2]) < int(part[1])):
+            return False
+        exists = exists or (int(part[1]) < size if part[1] else int(part[3]) > 0)
+    if not exists:
+        raise Refused(
+            416,
+            "range-not-satisfiable",
+            f"The file has {size} bytes.",
+            headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"},
+        )
+    return True
+
+
+class ArchiveFile(FileResponse):
+    """Starlette's file response, given only such `Range` headers as it understands.
+
+    Its own answers to the others are plain text and refuse what RFC 9110 wants ignored.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = MutableHeaders(scope=scope)
+        given = headers.get("range")
+        is_current = headers.get("if-range", self.headers["etag"]) == self.headers["etag"]
+        assert self.stat_result is not None
+        if given is not None and not (is_current and usable(given, self.stat_result.st_size)):
+            kept = [
+                (name, value) for name, value in scope["headers"] if name.lower() not in {b"range", b"if-range"}
+            ]
+            scope = {**scope, "headers": kept}
+        await super().__call__(scope, receive, send)
+
+
+def located(archive_dir: Path, key: str) -> Path | None:
+    """The path of a file of the archive, or None if it is gone or a link stands in the way."""
+    try:
+        with files.Tree(archive_dir) as tree:
+            return archive_dir / key if tree.exists(key) else None
+    except OSError:
+        return None
+
+
+def archived(path: Path, *, media_type: str | None, filename: str, version: str) -> Response:
+    """A file with `Range`, `If-Range`, `ETag` and HEAD; `version` is its SHA-256."""
+    tag = _query.etag(version)
+    if _query.is_unchanged(tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    return ArchiveFile(
+        path,
+        stat_result=path.stat(),
+        media_type=media_type,
+        filename=filename,
+        content_disposition_type="inline",  # players open it; saving it gives the name
+        headers={"ETag": tag, "X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=0"},
+    )

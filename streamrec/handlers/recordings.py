@@ -1,0 +1,122 @@
+"""Closed, durable files of a channel."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from streamrec import channels, deletion, recordings
+from streamrec.db import Session
+from streamrec.errors import Gone, NotFound
+from streamrec.handlers import _current, _media, _present, _query, _reply
+from streamrec.handlers._reply import Reply
+from streamrec.models import Origin
+
+_SORT_KINDS: dict[str, type] = {"id": int, "start_time": datetime, "end_time": datetime, "created_at": datetime}
+
+
+def _fields(body: dict[str, Any]) -> dict[str, Any]:
+    times: dict[str, Any] = {
+        name: _query.instant(body[name], name) for name in ("start_time", "end_time") if name in body
+    }
+    return {**body, **times}
+
+
+def list_recordings(
+    channel_id: int | None = None,
+    from_: str | None = None,
+    to: str | None = None,
+    origin: str | None = None,
+    sort: str = "id",
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Reply:
+    start, end = _query.bounds(from_, to)
+    with Session.begin() as session:
+        return _listed(
+            "recordings", session, channel_id=channel_id, start=start, end=end, origin=origin, sort=sort,
+            limit=limit, cursor=cursor,
+        )  # fmt: skip
+
+
+def list_channel_recordings(
+    channel_id: int,
+    from_: str | None = None,
+    to: str | None = None,
+    sort: str = "start_time",
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Reply:
+    start, end = _query.bounds(from_, to)
+    with Session.begin() as session:
+        channels.require(session, channel_id)
+        return _listed(
+            f"recordings of {channel_id}", session, channel_id=channel_id, start=start, end=end, sort=sort,
+            limit=limit, cursor=cursor,
+        )  # fmt: skip
+
+
+def list_channel_recordings_alias(
+    channel_id: int,
+    from_: str | None = None,
+    to: str | None = None,
+    sort: str = "start_time",
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Reply:
+    return list_channel_recordings(channel_id, from_, to, sort, limit, cursor)
+
+
+def _listed(what: str, session: Any, *, sort: str, cursor: str | None, **question: Any) -> Reply:
+    listing = f"{what}:{sort}"
+    after = _query.position_in(cursor, listing, _SORT_KINDS.get(sort.removeprefix("-"), str), int)
+    page = recordings.page(session, sort=sort, after=after, **question)
+    following = None if page.after is None else _query.cursor_for(listing, *page.after)
+    return _reply.listed([_present.recording(row) for row in page.rows], next_cursor=following)
+
+
+def create_recording(body: dict[str, Any]) -> Reply:
+    fields = _fields(body)
+    with Session.begin() as session:
+        made = recordings.register(session, fields)
+        return _reply.created(_present.recording(made), location=f"/recording/{made.id}", version=made.version)
+
+
+def get_recording(recording_id: int) -> Reply:
+    with Session.begin() as session:
+        row = recordings.get(session, recording_id)
+        return _reply.ok(_present.recording(row), version=row.version)
+
+
+def replace_recording(recording_id: int, body: dict[str, Any]) -> Reply:
+    fields = _fields(body)
+    with Session.begin() as session:
+        row, is_new = recordings.replace(session, recording_id, fields, guard=_query.require_match)
+        if is_new:
+            return _reply.created(_present.recording(row), location=f"/recording/{row.id}", version=row.version)
+        return _reply.ok(_present.recording(row), version=row.version)
+
+
+def update_recording(recording_id: int, body: dict[str, Any]) -> Reply:
+    fields = _fields(body)
+    with Session.begin() as session:
+        row = recordings.update(session, recording_id, fields, guard=_query.require_match)
+        return _reply.ok(_present.recording(row), version=row.version)
+
+
+def delete_recording(recording_id: int) -> Reply:
+    deletion.recording(recording_id, _current.settings().archive_dir, guard=_query.require_match)
+    return _reply.no_content()
+
+
+def get_recording_media(recording_id: int) -> Reply:
+    with Session.begin() as session:
+        row = recordings.get(session, recording_id)
+        if row.origin is not Origin.CAPTURED:
+            raise NotFound("A registered recording has no file here: its path is only a label.", rule="registered")
+        name = recordings.file_name(session, recording_id)
+    path = _media.located(_current.settings().archive_dir, row.path)
+    if path is None:
+        raise Gone("The file of this recording is no longer in the archive.", recording_id=recording_id)
+    media_type = _present.media_type(row.format, row.codecs)
+    return _media.archived(path, media_type=media_type, filename=name, version=row.sha256)
