@@ -66,9 +66,9 @@ class TsFramer:
         self._buffer = b""
         whole = pes.whole_length(bytes(self._unit)) if self._has_master else 0
         self.dropped += len(self._unit) - whole
-        unit = self._unit[:whole]
+        unit = bytes(self._unit[:whole])
         if any(pid_of(unit[at : at + 3]) == self._tables.master_pid for at in range(0, whole, PACKET)):
-            self._emit(bytes(unit), None, units)
+            self._emit(unit, None, units)
         else:
             self.dropped += whole
         self._unit.clear()

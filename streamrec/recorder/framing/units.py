@@ -24,12 +24,12 @@ class Unit(NamedTuple):
 class Framer(Protocol):
     """Cuts a byte stream into units; what it cannot understand it skips and counts.
 
-    The first unit of all is a cut. The data of all units, in order, is the input less the dropped bytes, and
-    the sum of their durations is the media time; what `skipped` tells is in no duration.
+    The first unit of all is a cut. The data of all units, in order, is the input less the dropped bytes and less
+    MP4's header boxes; the sum of their durations is the media time. What `skipped` tells is in no duration.
     """
 
     dropped: int
-    """Bytes skipped so far, while looking for a frame or because every file brings its own header."""
+    """Bytes skipped so far that belong to no frame."""
 
     def feed(self, data: bytes) -> list[Unit]:
         """The units that `data` completes, in order. Raises nothing, whatever the bytes are."""
