@@ -8,18 +8,6 @@ from streamrec.recorder.framing.units import FLICKS, Unit
 _KEPT = {b"styp", b"sidx", b"prft", b"emsg"}
 """What may stand before a fragment and goes with it."""
 _KNOWN = _KEPT | {b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"uuid", b"meta", b"ssix"}
-    b"ftyp",
-    b"moov",
-    b"moof",
-    b"mdat",
-    b"mfra",
-    b"free",
-    b"skip",
-    b"uuid",
-    b"meta",
-    b"ssix",
-    b"udta",
-}
 _MOST = {b"mdat": 64 << 20, b"moov": 4 << 20, b"moof": 4 << 20}  # bytes
 _MOST_OTHERS = 1 << 20
 _LANDMARKS = (b"moof", b"styp", b"ftyp", b"moov")
