@@ -160,7 +160,6 @@ class FileFormat(enum.StrEnum):
     AAC = "aac"
     TS = "ts"
     MP4 = "mp4"
-    OGG = "ogg"
 
 
 class Run(Base):

@@ -69,7 +69,6 @@ _MEDIA_TYPES: Final = {
     FileFormat.AAC: "audio/aac",
     FileFormat.TS: "video/mp2t",  # RFC 3555
     FileFormat.MP4: "video/mp4",  # RFC 4337
-    FileFormat.OGG: "audio/ogg",  # RFC 5334
 }
 _SOUND: Final = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac", "alac"})
 

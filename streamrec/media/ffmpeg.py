@@ -55,7 +55,6 @@ _OUTPUT: Final[dict[FileFormat, dict[str, Any]]] = {
         "movflags": "+empty_moov+default_base_moof+frag_keyframe",
         "frag_duration": 1_000_000,  # microseconds
     },
-    FileFormat.OGG: {"f": "ogg", "page_duration": 500_000},  # microseconds
 }
 
 
