@@ -16,6 +16,7 @@ from types import FrameType
 import structlog
 
 from streamrec import lifeline
+from streamrec.errors import NotReady
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SETTLED_SECONDS = 30.0  # a child that lived this long starts again from the shortest back-off
 TICK_SECONDS = 0.5
+EX_CONFIG = 78  # sysexits.h
 
 
 @dataclass
@@ -94,7 +96,11 @@ class Supervisor:
 
 
 def _tend(child: Child, lifeline_end: int) -> None:
-    """Start `child` if it is due; note its death if it has died."""
+    """Start `child` if it is due; note its death if it has died.
+
+    Raises:
+        NotReady: it says that it is not set up, which another start will not change.
+    """
     moment = time.monotonic()
     if child.process is None:
         if moment >= child.start_at:
@@ -103,6 +109,8 @@ def _tend(child: Child, lifeline_end: int) -> None:
     status = child.process.poll()
     if status is None:
         return
+    if status == EX_CONFIG:
+        raise NotReady(f"The {child.name} cannot run here; it said above what is missing.")
     if moment - child.started > SETTLED_SECONDS:
         child.deaths = 0
     wait = BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS) - 1)]

@@ -66,11 +66,8 @@ def test_one_signal_stops_everything(data: Path, number: signal.Signals, everybo
 
 def test_a_start_says_where_everything_is(data: Path) -> None:
     with door.instance(data) as started:
-        text = programs.eventually(
-            lambda: (told := started.log.read_text()) if "Ctrl-C stops" in started.log.read_text() else None,
-            door.START_SECONDS,
-            "the greeting",
-        )
+        programs.eventually(lambda: "Ctrl-C stops" in started.log.read_text(), door.START_SECONDS, "the greeting")
+        text = started.log.read_text()
 
     for place in (f"{started.address}/", f"{started.address}/ui", f"{started.address}/console", str(data)):
         assert place in text
@@ -197,10 +194,10 @@ def test_production_refuses_the_sample_secret(data: Path, checkout: Path) -> Non
 
 
 def test_production_refuses_a_schema_that_is_not_current(data: Path, checkout: Path) -> None:
-    with door.instance(data, "api", cwd=with_gunicorn(checkout), STREAMREC_SECRET_KEY="of its own") as started:
-        programs.eventually(
-            lambda: "./run.sh upgrade" in started.log.read_text(), door.START_SECONDS, "the refusal"
-        )
+    told = door.run("api", data=data, cwd=with_gunicorn(checkout), STREAMREC_SECRET_KEY="of its own")
+
+    assert told.returncode == 78
+    assert "./run.sh upgrade" in told.stderr
 
 
 def test_production_serves_and_asks_for_keys(data: Path, checkout: Path) -> None:
