@@ -62,7 +62,9 @@ class FakeClock:
 
 async def idle() -> None:
     """Let every task that can go on do so, threads of the disk included."""
-    for _ in range(12):
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for _ in range(3):
         await asyncio.sleep(0.001)
 
 

@@ -30,7 +30,9 @@ class Account:
         self.covered_until = covered_until
         self._channel_id = channel_id
         self._began = began
-        self._outage: _Outage | None = _Outage(covered_until, reason, "The capture has not begun yet.")
+        is_down = reason is GapReason.RECORDER_DOWN
+        detail = "No recorder was running." if is_down else "The capture has not begun yet."
+        self._outage: _Outage | None = _Outage(covered_until, reason, detail)
 
     @property
     def is_out(self) -> bool:

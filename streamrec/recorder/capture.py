@@ -221,10 +221,13 @@ class Capture:
         if self._watchdog is not None and take.has_news:
             self._watchdog.progress(take.media_seconds, self._clock.monotonic())
             self._backoff.good(take.media_seconds)
-        if take.is_due(self._clock.monotonic()):
+        if take.left_out_seconds:
+            await self._write_held(take)
+            await self._renew(take, GapReason.SOURCE_ERROR, f"The stream left out {take.left_out_seconds:.1f} s.")
+        elif take.is_off(self._clock):
+            await self._renew(take, GapReason.CLOCK, "Media time and the wall clock came apart.")
+        elif take.is_due(self._clock.monotonic()):
             await self._write(take)
-        if take.is_off(self._clock):
-            await self._renew(take)
 
     async def _write(self, take: Take) -> None:
         """Hand what has come to the disk; the first of a run ends the outage exactly there."""
@@ -242,13 +245,13 @@ class Capture:
             self._watchdog.forgive(took)  # what waited for our disk is no fault of the station
         self._show(take.writer)
 
-    async def _renew(self, take: Take) -> None:
-        """Media time and wall clock came apart: end the run, and begin another with the same bytes."""
+    async def _renew(self, take: Take, reason: GapReason, detail: str) -> None:
+        """Time does not run on evenly here: end the run, and begin another with the same stream of bytes."""
         was_writing = take.is_writing
-        await self._end_run(take, GapReason.CLOCK)
-        log.warning("run ended by the clock", channel_id=self.order.channel_id)
+        await self._end_run(take, reason)
+        log.warning("run ended", channel_id=self.order.channel_id, reason=reason, detail=detail)
         if was_writing:
-            self._account.lose(GapReason.CLOCK, "Media time and the wall clock came apart.")
+            self._account.lose(reason, detail)
         self._take = take.successor()
 
     async def _ended(self, closed: Closed) -> Closed:
@@ -256,18 +259,18 @@ class Capture:
         take, self._take = self._take, None
         if take is not None:
             try:
-                await self._write_rest(take)
+                take.flush()
+                await self._write_held(take)
                 await self._end_run(take, closed.reason)
             except (DiskFault, OSError) as exc:
                 closed = self._spoiled(exc)
         self._show(None)
         if not self._is_stopping:
-            completed = self._account.lose(closed.reason, closed.detail)
-            await self._tell(lambda: completed)
+            await self._tell_anyway(lambda: self._account.lose(closed.reason, closed.detail))
         return closed
 
-    async def _write_rest(self, take: Take) -> None:
-        take.flush()
+    async def _write_held(self, take: Take) -> None:
+        """Write what is there, with the best clock there is."""
         take.settle()
         if take.is_ready:
             await self._write(take)
@@ -278,10 +281,10 @@ class Capture:
             self._account.recorded(until)
 
     def _spoiled(self, fault: DiskFault | OSError) -> Closed:
-        """The disk failed: after a DiskFault the account goes back to what it has kept."""
+        """The disk failed: after a DiskFault the account ends with what it has kept."""
         self._take = None
         if isinstance(fault, DiskFault):
-            self._account.covered_until = min(self._account.covered_until, fault.lost_from)
+            self._account.covered_until = fault.lost_from
             return Closed(fault.reason, fault.detail)
         reason = GapReason.DISK_FULL if fault.errno in _FULL else GapReason.IO_ERROR
         return Closed(reason, f"The disk does not work: {fault.strerror}.")
@@ -319,6 +322,13 @@ class Capture:
                 self._noted_at = self._clock.monotonic()
             then()
 
+    async def _tell_anyway(self, decide: Callable[[], GapNoted | None]) -> None:
+        """The same, when nothing depends on it: the spool keeps in memory what its disk does not take."""
+        try:
+            await self._tell(decide)
+        except OSError as exc:
+            log.error("the spool's disk takes no gap", channel_id=self.order.channel_id, error=exc.strerror)
+
     async def _tick(self) -> None:
         """Once a second: judge the media's progress, and keep the row of an outage young."""
         while True:
@@ -329,10 +339,7 @@ class Capture:
                 if reason is not None:
                     self._end_attempt(Closed(reason, _WATCHED[reason]))
             if self._account.is_out and now - self._noted_at >= NOTE_SECONDS:
-                try:
-                    await self._tell(lambda: self._account.note(self._clock.now()))
-                except OSError as exc:
-                    log.error("the spool takes no gap", channel_id=self.order.channel_id, error=exc.strerror)
+                await self._tell_anyway(lambda: self._account.note(self._clock.now()))
 
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

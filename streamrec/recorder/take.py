@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 WRITE_SECONDS: Final = 0.5  # one trip to a thread for all that came meanwhile
 WRITE_BYTES: Final = 1 << 20
-LARGEST_STEP: Final = timedelta(seconds=1)
+LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
+LARGEST_HOLE: Final = FLICKS // 2  # in the stream's own timestamps; a smaller one is steered away
 
 
 class Take:
@@ -51,6 +52,9 @@ class Take:
         self._received_bytes = 0
         self._rate = BitRate()
         self._written_at = float("-inf")
+        self._received_at = 0.0
+        self._next_units: list[Unit] = []
+        self.left_out_seconds = 0.0
         self.run_id = uuid4()
         self.writer: SegmentWriter | None = None
         self.bit_rate: int | None = None
@@ -73,16 +77,25 @@ class Take:
 
     def receive(self, chunk: Chunk) -> bool:
         """Take bytes in; whether any media has been understood yet."""
+        self._received_bytes += len(chunk.data)
+        self._take_in(self._framer.feed(chunk.data), chunk.received_at)
+        return self._media > 0
+
+    def _take_in(self, units: list[Unit], received_at: float) -> None:
+        """Hold units up to the first before which the stream left much out: that one begins another run."""
         if self._clock is None:
             self._clock = RunClock(now=self._tools.clock.now(), monotonic=self._tools.clock.monotonic())
-        units = self._framer.feed(chunk.data)
-        self._received_bytes += len(chunk.data)
+        self._received_at = received_at
         self.has_news = bool(units)
+        cut = next((i for i, unit in enumerate(units) if unit.skipped > LARGEST_HOLE and (i or self._media)), None)
+        if cut is not None:
+            self.left_out_seconds = units[cut].skipped / FLICKS
+            self._next_units = units[cut:]
+            units = units[:cut]
         if units:
             self._hold(units)
-            self._clock.observe(self._media, chunk.received_at)
+            self._clock.observe(self._media, received_at)
             self.bit_rate = self._rate.add(self._media, self._received_bytes) or self.bit_rate
-        return self._media > 0
 
     def _hold(self, units: list[Unit]) -> None:
         self._held.extend(units)
@@ -153,10 +166,10 @@ class Take:
         return closed.end_time if closed is not None else None
 
     def successor(self) -> Take:
-        """A new run that goes on with the same stream of bytes."""
-        return Take(
-            self._opened, self.order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds
-        )
+        """A new run that goes on with the same bytes; what this one holds and has not written is its beginning."""
+        take = Take(self._opened, self.order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds)
+        take._take_in([*self._held, *self._next_units], self._received_at)
+        return take
 
     def _new_writer(self, clock: RunClock) -> SegmentWriter:
         run = RunStarted(

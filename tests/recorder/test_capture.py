@@ -1,0 +1,386 @@
+"""One channel's life under a clock that the test moves: what is recorded, and what is told of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from streamrec.archive.files import Tree
+from streamrec.models import CaptureState, FileFormat, GapReason
+from streamrec.recorder.capture import Capture, Order, Tools
+from streamrec.recorder.events import Closed, Opened, Title
+from streamrec.recorder.facts import GapNoted, RunEnded, RunStarted, SegmentClosed
+from streamrec.recorder.gate import Gate
+from streamrec.recorder.sources.ffmpeg import Address
+from streamrec.recorder.spool import Spool
+from streamrec.recorder.status import Totals
+from tests.fakes import NOON, FakeClock, ScriptedSource, ScriptedSources, idle
+
+FRAME = b"\xff\xfb\x94\xc0" + bytes(380)  # MPEG-1 layer III, 128 kb/s, 48 kHz, mono: 384 bytes, 24 ms
+OPENED = Opened(FileFormat.MP3, "mp3")
+ENDED = Closed(GapReason.SOURCE_ENDED, "The stream ended.")
+
+
+def at(seconds: float):
+    return NOON + timedelta(seconds=seconds)
+
+
+def frames(seconds: float) -> bytes:
+    return FRAME * round(seconds / 0.024)
+
+
+class Stage:
+    """A capture, its clock, its station and its spool."""
+
+    def __init__(self, folder: Path, disk: ThreadPoolExecutor) -> None:
+        self.clock = FakeClock()
+        self.sources = ScriptedSources(self.clock)
+        self.spool = Spool(folder / "spool")
+        self.archive = Tree(folder / "archive")
+        self.order = Order(7, "aaaaaaaaaa", Address("http://station.invalid/"), 60)
+        self.tools = Tools(
+            clock=self.clock,
+            sources=self.sources,
+            archive=self.archive,
+            spool=self.spool,
+            disk=disk,
+            gate=Gate(self.clock),
+            totals=Totals(),
+            recorder_id=uuid4(),
+        )
+        self.capture: Capture | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self, *, covered: float = 0.0, reason: GapReason = GapReason.STARTING) -> None:
+        self.capture = Capture(self.order, self.tools, covered_until=at(covered), reason=reason)
+        self.task = asyncio.create_task(self.capture.run())
+
+    @property
+    def source(self) -> ScriptedSource:
+        """The attempt that is going on."""
+        return self.sources.attempts[-1]
+
+    async def play(self, seconds: float, *, burst: float = 0.0) -> None:
+        """Let media arrive in real time, after a burst of what was on air before."""
+        if burst:
+            self.source.media(frames(burst))
+        for _ in range(round(seconds / 0.24)):
+            await self.clock.advance(0.24)
+            self.source.media(frames(0.24))
+        await idle()
+
+    async def connect(self) -> None:
+        """The station answers the attempt that is going on."""
+        await idle()
+        self.source.push(OPENED)
+
+    async def stop(self, until: float | None = None) -> None:
+        self.capture.stop(None if until is None else at(until))
+        await asyncio.wait_for(self.task, 5)
+
+    def gaps(self) -> list[tuple[float, float, GapReason]]:
+        """Gaps as they stand in the end, in seconds."""
+        facts = {fact.uuid: fact for fact in self.spool.pending() if isinstance(fact, GapNoted)}
+        spans = [(seconds(f.start_time), seconds(f.end_time), f.reason) for f in facts.values()]
+        return sorted(span for span in spans if span[0] < span[1])
+
+    def files(self) -> list[tuple[float, float]]:
+        """Closed files, in seconds."""
+        closed = [fact for fact in self.spool.pending() if isinstance(fact, SegmentClosed)]
+        return [(seconds(fact.start_time), seconds(fact.end_time)) for fact in closed]
+
+
+def seconds(moment) -> float:
+    return round((moment - NOON).total_seconds(), 3)
+
+
+@asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    with ThreadPoolExecutor(2) as disk:
+        stage = Stage(folder, disk)
+        try:
+            yield stage
+        finally:
+            if stage.task is not None and not stage.task.done():
+                stage.task.cancel()
+                await asyncio.gather(stage.task, return_exceptions=True)
+            stage.spool.close()
+            stage.archive.close()
+
+
+def play(folder: Path, scenario: Callable[[Stage], Awaitable[None]]) -> None:
+    """Run a scenario to its end."""
+
+    async def run() -> None:
+        async with staged(folder) as stage:
+            await scenario(stage)
+
+    asyncio.run(run())
+
+
+def whole(stage: Stage, start: float = 0.0) -> float:
+    """The end of the account, once it is seen that files and gaps tile it without overlap."""
+    spans = sorted([*stage.files(), *((begin, end) for begin, end, _ in stage.gaps())])
+    for begin, end in spans:
+        assert begin == start, spans
+        start = end
+    return start
+
+
+def test_a_channel_is_recorded_from_its_burst_on(tmp_path: Path):
+    """The gap of a fresh channel ends where the first frame it got began, in the past."""
+
+    async def scenario(stage: Stage) -> None:
+        await stage.clock.advance(2)
+        stage.start()
+        await stage.clock.advance(3)
+        await stage.connect()
+        await stage.play(6, burst=4)
+        await stage.stop()
+
+        (begin, end, reason), *rest = stage.gaps()
+        assert (begin, reason, rest) == (0, GapReason.STARTING, [])
+        assert end == pytest.approx(1.0, abs=0.1)
+        assert whole(stage) == pytest.approx(11, abs=0.1)
+
+    play(tmp_path, scenario)
+
+
+def test_running_is_earned_by_media(tmp_path: Path):
+    """A connection alone is still a start."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        before = stage.capture.status.state
+        await stage.play(1)
+
+        assert (before, stage.capture.status.state) == (CaptureState.STARTING, CaptureState.RUNNING)
+
+    play(tmp_path, scenario)
+
+
+def test_a_short_break_within_the_burst_leaves_no_gap(tmp_path: Path):
+    """What the server kept for us joins on; frames that are archived are not archived twice."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(12, burst=4)
+        stage.source.push(ENDED)
+        await stage.clock.advance(1)
+        await stage.connect()
+        await stage.play(6, burst=4)
+        await stage.stop()
+
+        assert sum(end - begin for begin, end, _ in stage.gaps()) < 0.1
+        assert len(stage.files()) == 2
+        whole(stage, start=stage.files()[0][0] if not stage.gaps() else 0)
+
+    play(tmp_path, scenario)
+
+
+def test_an_outage_is_one_gap_that_grows_and_ends_exactly(tmp_path: Path):
+    """Refused again and again: one row, young at any time, with the reason of the latest attempt."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(12)
+        stage.source.push(ENDED)
+        await idle()
+        for _ in range(60):
+            if not stage.source.is_closed and stage.capture.status.state is CaptureState.STARTING:
+                stage.source.push(Closed(GapReason.SOURCE_REFUSED, "The connection was refused."))
+            await stage.clock.advance(1)
+            lag = seconds(stage.clock.now()) - max(end for _, end, _ in stage.gaps())
+            assert lag <= 10.1 or seconds(stage.clock.now()) < 21
+        await stage.play(0)
+        while stage.capture.status.state is not CaptureState.STARTING:
+            await stage.clock.advance(1)
+        await stage.connect()
+        await stage.play(6)
+        await stage.stop()
+
+        outage = stage.gaps()[-1]
+        assert outage[2] is GapReason.SOURCE_REFUSED
+        assert outage[0] == pytest.approx(12, abs=0.3)
+        assert len([g for g in stage.gaps() if g[1] - g[0] > 1]) == 1
+        whole(stage, start=min(stage.files()[0][0], stage.gaps()[0][0]))
+
+    play(tmp_path, scenario)
+
+
+def test_a_stall_is_noticed_and_the_gap_begins_at_the_last_frame(tmp_path: Path):
+    """Within five seconds, and not counted from when it was noticed."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(24)
+        stalled = seconds(stage.clock.now())
+        while len(stage.sources.attempts) == 1:
+            await stage.clock.advance(0.5)
+        noticed = seconds(stage.clock.now())
+        await stage.connect()
+        await stage.play(6)
+        await stage.stop()
+
+        assert noticed - stalled <= 5
+        begin, _, reason = stage.gaps()[-1]
+        assert (reason, begin) == (GapReason.STALLED, pytest.approx(stalled, abs=0.1))
+
+    play(tmp_path, scenario)
+
+
+def test_stopping_closes_the_file_and_tells_the_last_moment(tmp_path: Path):
+    """Up to when the channel was disabled."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(6)
+        await stage.stop(until=seconds(stage.clock.now()) + 0.2)
+
+        assert stage.gaps()[-1][2] is GapReason.DISABLED
+        assert whole(stage, start=min(stage.files()[0][0], stage.gaps()[0][0])) == pytest.approx(6.2, abs=0.1)
+        assert stage.capture.status.state is CaptureState.STOPPED
+
+    play(tmp_path, scenario)
+
+
+def test_a_recorder_that_leaves_claims_nothing_it_did_not_see(tmp_path: Path):
+    """The gap up to the next start is the next start's."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(6)
+        await stage.stop()
+
+        assert all(reason is GapReason.STARTING for _, _, reason in stage.gaps())
+        runs = [fact for fact in stage.spool.pending() if isinstance(fact, RunStarted | RunEnded)]
+        assert len(runs) == 2
+
+    play(tmp_path, scenario)
+
+
+def test_another_address_is_another_attempt_and_another_name_is_not(tmp_path: Path):
+    """Only what changes the stream interrupts it."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(3)
+        stage.capture.change(Order(7, "bbbbbbbbbb", stage.order.address, 5))
+        await stage.play(3)
+        attempts = len(stage.sources.attempts)
+        moved = Address("http://other.invalid/")
+        stage.capture.change(Order(7, "bbbbbbbbbb", moved, 5))
+        await stage.clock.advance(1)
+
+        assert (attempts, len(stage.sources.attempts)) == (1, 2)
+        assert stage.sources.addresses[-1] == moved
+
+    play(tmp_path, scenario)
+
+
+def test_another_segment_length_holds_from_the_next_cut(tmp_path: Path):
+    """Without a restart."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.order = Order(7, "aaaaaaaaaa", stage.order.address, 10)
+        stage.start()
+        await stage.connect()
+        await stage.play(6)
+        stage.capture.change(Order(7, "aaaaaaaaaa", stage.order.address, 5))
+        await stage.play(12)
+        await stage.stop()
+
+        assert [round(end) for _, end in stage.files()] == [10, 15, 18]
+        assert len(stage.sources.attempts) == 1
+
+    play(tmp_path, scenario)
+
+
+def test_a_clock_that_is_set_begins_another_run(tmp_path: Path):
+    """An administrator moves the clock an hour on: the hour is a gap, and nothing overlaps."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(6)
+        stage.clock.step(3600)
+        await stage.play(6)
+        await stage.stop()
+
+        begin, end, reason = stage.gaps()[-1]
+        assert reason is GapReason.CLOCK
+        assert end - begin == pytest.approx(3600, abs=0.5)
+        assert len(stage.sources.attempts) == 1
+        whole(stage, start=min(stage.files()[0][0], stage.gaps()[0][0]))
+
+    play(tmp_path, scenario)
+
+
+def test_a_title_is_cleaned_before_it_is_shown(tmp_path: Path):
+    """One printable line."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        stage.source.push(Title("Bach\x1b[31m\n - \x00 Air" + "!" * 9000))
+        await stage.play(1)
+
+        assert stage.capture.status.title.startswith("Bach [31m - Air!")
+        assert len(stage.capture.status.title) == 500
+
+    play(tmp_path, scenario)
+
+
+class FullSpool(Spool):
+    """Takes facts until the disk is full."""
+
+    is_full = False
+
+    def append(self, fact) -> None:
+        super().append(fact)
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_a_gap_that_ends_when_there_is_room(tmp_path: Path):
+    """It is retried, and recording goes on by itself."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.spool.close()
+        spool = FullSpool(tmp_path / "spool")
+        stage.spool = spool
+        object.__setattr__(stage.tools, "spool", spool)
+        stage.order = Order(7, "aaaaaaaaaa", stage.order.address, 5)
+        stage.start()
+        await stage.connect()
+        await stage.play(3)
+        spool.is_full = True
+        await stage.play(6)
+        failed = stage.capture.status.last_error
+        spool.is_full = False
+        while stage.capture.status.state is not CaptureState.STARTING:
+            await stage.clock.advance(1)
+        await stage.connect()
+        await stage.play(6)
+        await stage.stop()
+
+        assert "No space left" in failed
+        assert GapReason.DISK_FULL in {reason for _, _, reason in stage.gaps()}
+        whole(stage, start=min(stage.files()[0][0], stage.gaps()[0][0]))
+
+    play(tmp_path, scenario)
