@@ -32,7 +32,7 @@ def run() -> None:
         settings,
         extra=[stations],
         prepare=lambda: _add_channels(f"http://{STATIONS_HOST}:{port}", settings.egress_allow),
-        notes=["recordings {address}/recording (the first after about 20 s)"],
+        notes=["recordings  {address}/recording (the first after about 20 s)"],
     )
 
 

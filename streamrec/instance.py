@@ -143,10 +143,10 @@ class _Greeting:
         address = f"http://{reachable_host(self._settings)}:{self._settings.port}"
         lines = [
             f"streamrec {__version__} is up after {time.monotonic() - self._began:.1f} s",
-            f"  API       {address}/",
-            f"  try it    {address}/ui",
-            f"  console   {address}/console",
-            f"  data      {self._settings.data_dir}",
+            f"  API         {address}/",
+            f"  try it      {address}/ui",
+            f"  console     {address}/console",
+            f"  data        {self._settings.data_dir}",
             *(f"  {note.format(address=address)}" for note in self._notes),
             "Ctrl-C stops everything.",
         ]

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -241,3 +242,24 @@ def test_an_api_key_is_made_listed_and_revoked(data: Path) -> None:
     assert "revoked" in listed.stdout
     assert made.stdout.strip() not in listed.stdout
     assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
+
+
+# --- the demo ---------------------------------------------------------------------------------------------
+
+
+def test_the_demo_has_recordings_that_play_within_a_minute(data: Path) -> None:
+    """Of both stations, without internet."""
+    with door.instance(data, "demo") as started:
+        started.await_health()
+        rows = programs.eventually(lambda: recordings_of_both(started.address), 60, "recordings of both stations")
+
+        for row in rows.values():
+            media = f"{started.address}/recording/{row['id']}/media"
+            command = [programs.ffmpeg(), "-v", "error", "-xerror", "-i", media, "-f", "null", "-"]
+            played = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert (played.returncode, played.stderr) == (0, ""), row
+
+
+def recordings_of_both(address: str) -> dict[int, dict[str, object]] | None:
+    rows = {row["channel_id"]: row for row in httpx.get(f"{address}/recording").json()}
+    return rows if len(rows) == 2 else None
