@@ -20,7 +20,7 @@ from streamrec.timeline import Span, merged, subtracted
 ROW_DELAY: Final = timedelta(seconds=10)
 LONGEST_WINDOW: Final = timedelta(days=400)
 
-KINDS: Final = (*CoverageKind, "disabled", "pending", "unaccounted")
+KINDS: Final = (*(kind.value for kind in CoverageKind), "disabled", "pending", "unaccounted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import factories as make
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,6 +12,7 @@ from streamrec import channels
 from streamrec.channel_fields import checked
 from streamrec.errors import Conflict, EgressDenied, Invalid, NotFound, PreconditionFailed
 from streamrec.models import CaptureState, ChannelCredential, EnabledPeriod
+from tests import factories as make
 
 
 def draft(**values: Any) -> dict[str, Any]:

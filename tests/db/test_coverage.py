@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import factories as make
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -18,6 +17,7 @@ from streamrec.channel_fields import checked
 from streamrec.errors import Invalid
 from streamrec.models import CaptureState, CoverageKind, GapReason
 from streamrec.timeline import Span
+from tests import factories as make
 
 
 @pytest.fixture

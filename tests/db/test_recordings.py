@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import factories as make
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 from streamrec import channels, recordings
 from streamrec.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from streamrec.models import Coverage, CoverageKind, Origin
+from tests import factories as make
 
 
 @pytest.fixture
