@@ -36,6 +36,7 @@ class Instance:
             "STREAMREC_AUTH": "open",
             "STREAMREC_API_WORKERS": "1",
             "STREAMREC_LOG_FORMAT": "json",
+            "STREAMREC_RETRY_CAP_SECONDS": "2",  # a test cannot wait a quarter of a minute for the dice
         }
         self._stack = ExitStack()
 
@@ -71,7 +72,7 @@ class Instance:
     def recorders(self) -> list[psutil.Process]:
         """The recorder process, if it runs."""
         children = psutil.Process(self.process.pid).children()
-        return [child for child in children if child.cmdline()[-2:] == ["streamrec", "recorder"]]
+        return [child for child in children if _command(child)[-2:] == ["streamrec", "recorder"]]
 
     def kill_recorder(self) -> list[psutil.Process]:
         """`kill -9` of the recorder; returns the children that it had."""
@@ -166,6 +167,13 @@ def _own_database(environment: os._Environ[str]) -> dict[str, str]:
     return {
         name: text for name, text in environment.items() if name != "DATABASE_URL" and not name.startswith(kept)
     }
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie is one too
+        return []
 
 
 def instant(text: str) -> datetime:

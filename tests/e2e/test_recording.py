@@ -140,8 +140,9 @@ def _act(instance: Instance, told: Story, server: icecast.Icecast, new_url: str)
     for name, channel in ids.items():
         instance.await_state(channel, "running")
         told.tracks[name].status = instance.status(channel)
-    for channel in ids.values():
-        instance.await_recordings(channel, len(instance.recordings(channel)) + 2)
+    targets = {channel: len(instance.recordings(channel)) + 2 for channel in ids.values()}
+    for channel, count in targets.items():
+        instance.await_recordings(channel, count)
 
 
 def _gather(instance: Instance, told: Story, folder: Path) -> None:

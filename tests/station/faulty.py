@@ -57,9 +57,10 @@ class Station:
     def __init__(self) -> None:
         self.mounts: dict[str, Mount] = {}
         self.port = 0
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def url(self, name: str) -> str:
         """The address of a mount."""
@@ -77,20 +78,17 @@ class Station:
 
     def stop(self) -> None:
         """Drop every listener."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
 
-    def _run(self) -> None:
-        server = self._loop.run_until_complete(http.serve(self._answer, "127.0.0.1", 0))
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = await http.serve(self._answer, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
-        self._loop.run_forever()
+        await self._stopped.wait()
         server.close()
-        listeners = asyncio.all_tasks(self._loop)
-        for task in listeners:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*listeners, return_exceptions=True))
-        self._loop.close()
 
     async def _answer(self, request: http.Request, response: http.Response) -> None:
         mount = self.mounts.get(request.path)
