@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from connexion.resolver import RelativeResolver
 
 from streamrec import db, health
 from streamrec import settings as configuration
+from streamrec.handlers._calls import CallsMiddleware
 from streamrec.handlers._checks import AnswerChecksMiddleware, RequestChecksMiddleware
 from streamrec.handlers._document import Document
 from streamrec.handlers._guard import Guard
@@ -25,6 +27,8 @@ from streamrec.handlers._problems import Answers
 from streamrec.handlers._rules import Rules
 from streamrec.settings import Settings
 
+THREADS = 40  # as many as connections that the pool of db.connect() may have
+
 
 def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
     """The ASGI application; without `settings`, with those of the process.
@@ -32,10 +36,11 @@ def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
     The order of the layers is their meaning: what is outer sees the answers of all that is inner.
     """
     settings = settings or configuration.load()
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
     document = Document(auth_required=settings.auth_required)
     app = connexion.AsyncApp(
         "streamrec",
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, threads),
         middlewares=[
             partial(Observed, settings=settings),
             partial(Answers, allowed=document.methods()),
@@ -47,15 +52,15 @@ def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
             AnswerChecksMiddleware,
             LifespanMiddleware,
             ContextMiddleware,
+            CallsMiddleware,
         ],
         resolver=RelativeResolver("streamrec.handlers"),
-        pythonic_params=True,  # a parameter called `from` or `type` reaches the handler as `from_`, `type_`
     )
-    app.add_api(document.for_connexion(), rules=Rules(document.contract))
+    app.add_api(document.for_connexion(), rules=Rules(document.contract), threads=threads)
     return app
 
 
-def _lifespan(settings: Settings) -> Any:
+def _lifespan(settings: Settings, threads: ThreadPoolExecutor) -> Any:
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
         engine = db.connect(settings, application="streamrec-api")
@@ -65,6 +70,7 @@ def _lifespan(settings: Settings) -> Any:
             yield {"watch": watch}
         finally:
             watch.close()
+            threads.shutdown(wait=False, cancel_futures=True)
             engine.dispose()
 
     return lifespan

@@ -14,18 +14,20 @@ from urllib.parse import parse_qsl
 
 import jsonschema_rs
 import orjson
+from connexion.decorators.parameter import pythonic
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from connexion.operations import AbstractOperation
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamrec.errors import Invalid
-from streamrec.handlers import _body
+from streamrec.handlers import _body, _current
 from streamrec.handlers._problems import Refused, WrongAnswer
 from streamrec.handlers._rules import Rules
 
 _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?", re.ASCII)
+_MISSING = object()
 _Validator = jsonschema_rs.Draft4Validator
 
 
@@ -47,16 +49,18 @@ class Parameter:
 
     def __init__(self, declared: Mapping[str, Any], rules: Rules) -> None:
         self.name: str = declared["name"]
+        self.argument: str = pythonic(declared["name"])  # `from` becomes `from_`
         self.where: str = declared["in"]
         self.required: bool = declared.get("required", False)
         schema = declared["schema"]
+        self._default: Any = schema.get("default", _MISSING)
         self._kind: str = schema.get("type", "string")
         self._item_kind: str = schema.get("items", {}).get("type", "string")
         self._rules = rules
         self._validator = rules.compiled(schema)
 
-    def check(self, given: list[str]) -> None:
-        """Let the texts that a request gave for this parameter pass.
+    def pick(self, given: list[str], arguments: dict[str, Any]) -> None:
+        """Put the value of the texts that a request gave for this parameter, or its default, into `arguments`.
 
         Raises:
             Invalid: it is missing, given twice, or breaks its rule.
@@ -64,14 +68,19 @@ class Parameter:
         if not given:
             if self.required:
                 raise Invalid(f"{self.name}: is required", field=self.name)
+            if self._default is not _MISSING:
+                arguments[self.argument] = self._default
             return
-        if self._kind == "array":
-            items = ",".join(given).split(",")
-            self._rules.check(self._validator, [typed(item, self._item_kind) for item in items], at=self.name)
-            return
-        if len(given) > 1:
+        if len(given) > 1 and self._kind != "array":
             raise Invalid(f"{self.name}: is given twice", field=self.name)
-        self._rules.check(self._validator, typed(given[0], self._kind), at=self.name)
+        value = self._value(given)
+        self._rules.check(self._validator, value, at=self.name)
+        arguments[self.argument] = value
+
+    def _value(self, given: list[str]) -> Any:
+        if self._kind == "array":
+            return [typed(item, self._item_kind) for item in ",".join(given).split(",")]
+        return typed(given[0], self._kind)
 
 
 def typed(text: str, kind: str) -> Any:
@@ -100,18 +109,18 @@ class RequestChecks:
         self._bodies = {kind: rules.compiled(media.get("schema", {})) for kind, media in content.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._check_query(scope["query_string"])
+        arguments: dict[str, Any] = {}
+        self._pick_query(scope["query_string"], arguments)
         for parameter in self._path:
-            parameter.check([str(scope["path_params"][parameter.name])])
+            parameter.pick([str(scope["path_params"][parameter.name])], arguments)
         for name, parameter in self._headers.items():
-            parameter.check([value.decode("latin-1") for key, value in scope["headers"] if key == name])
+            parameter.pick([value.decode("latin-1") for key, value in scope["headers"] if key == name], {})
         if self._bodies:
-            scope, receive = await self._checked_body(scope, receive)
-        else:  # Connexion would parse a form that nobody asked for
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+            arguments["body"] = await self._body(scope, receive)
+        _current.pass_on(scope, arguments)
         await self.next_app(scope, receive, send)
 
-    def _check_query(self, query: bytes) -> None:
+    def _pick_query(self, query: bytes, arguments: dict[str, Any]) -> None:
         given: dict[str, list[str]] = {}
         if query:
             for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100):
@@ -120,32 +129,26 @@ class RequestChecks:
             if name not in self._query:
                 raise Invalid(f"{name[:100]}: is not a parameter that is known here", field=name[:100])
         for name, parameter in self._query.items():
-            parameter.check(given.get(name, []))
+            parameter.pick(given.get(name, []), arguments)
 
-    async def _checked_body(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """The same request with its whole body in one message and its length known."""
+    async def _body(self, scope: Scope, receive: Receive) -> Any:
+        """The value of a JSON body, the bytes of another one, None if there is none and need not be."""
         body = await _whole(receive)
-        if body or self._is_required:
-            self._check_body(scope, body)
-        headers = [pair for pair in scope["headers"] if pair[0] not in {b"content-length", b"transfer-encoding"}]
-        if not body:
-            headers = [pair for pair in headers if pair[0] != b"content-type"]
-        headers.append((b"content-length", b"%d" % len(body)))
-        return {**scope, "headers": headers}, _once(body, receive)
-
-    def _check_body(self, scope: Scope, body: bytes) -> None:
         kind, charset = media_type_of(scope["headers"])
-        if kind not in self._bodies or charset not in {"utf-8", "us-ascii"}:
-            if not body and kind is None:
+        if not body and (kind is None or kind in self._bodies):
+            if self._is_required:
                 raise Invalid("body: is required", field="body")
+            return None
+        if kind not in self._bodies or charset not in {"utf-8", "us-ascii"}:
             wanted = ", ".join(self._bodies)
             raise Refused(415, "unsupported-media-type", f"Content-Type: must be {wanted}, in UTF-8.")
-        if not body:
-            raise Invalid("body: is required", field="body")
         if _JSON.fullmatch(kind):
-            self._rules.check(self._bodies[kind], _body.json_value(body))
-        elif kind.startswith("text/") or kind.endswith("mpegurl"):
+            value = _body.json_value(body)
+            self._rules.check(self._bodies[kind], value)
+            return value
+        if kind.startswith("text/") or kind.endswith("mpegurl"):
             self._rules.check(self._bodies[kind], _text(body), at="body")
+        return body
 
 
 def _text(body: bytes) -> str:
@@ -168,16 +171,6 @@ async def _whole(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)
-
-
-def _once(body: bytes, receive: Receive) -> Receive:
-    """A receive channel that gives `body` first."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replay
 
 
 # --- answers ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from connexion.context import scope
 from starlette.types import Scope
@@ -12,12 +12,23 @@ from streamrec.settings import Settings
 
 _SETTINGS = "streamrec.settings"
 _REQUEST_ID = "streamrec.request_id"
+_ARGUMENTS = "streamrec.arguments"
 
 
 def remember(of: Scope, *, settings: Settings, request_id: str) -> None:
     """Put into a scope what the functions below, and problems, take out of it."""
     of[_SETTINGS] = settings
     of[_REQUEST_ID] = request_id
+
+
+def pass_on(of: Scope, arguments: dict[str, Any]) -> None:
+    """Leave a handler's arguments in a scope."""
+    of[_ARGUMENTS] = arguments
+
+
+def arguments(of: Scope) -> dict[str, Any]:
+    """What `pass_on` left."""
+    return cast("dict[str, Any]", of[_ARGUMENTS])
 
 
 def settings() -> Settings:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
-from uuid import uuid4
+from collections.abc import Iterable
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamrec import metrics
@@ -17,14 +17,12 @@ from streamrec.settings import Settings
 log = structlog.get_logger("streamrec.access")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Swagger UI styles elements by attribute and draws its icons from data: addresses.
+API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "media-src 'self'; connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    b"connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_PAGES = ("/ui", "/console")
+UI_POLICY = PAGE_POLICY.replace(b"style-src 'self'", b"style-src 'self' 'unsafe-inline'")  # Swagger UI needs it
 
 
 class Observed:
@@ -49,7 +47,7 @@ class Observed:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(MutableHeaders(raw=message["headers"]), scope["path"], request_id)
+                message["headers"] = _completed(message["headers"], scope["path"], request_id)
             else:
                 size += len(message.get("body", b""))
             await send(message)
@@ -65,16 +63,26 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return uuid4().hex
+    return f"{random.getrandbits(128):032x}"
 
 
-def _complete(headers: MutableHeaders, path: str, request_id: str) -> None:
-    is_page = path.startswith(_PAGES) or headers.get("content-type", "").startswith("text/html")
-    headers["X-Request-ID"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "no-referrer"
-    headers["Content-Security-Policy"] = PAGE_POLICY if is_page else API_POLICY
-    headers.setdefault("Cache-Control", "no-cache")
+def _completed(headers: Iterable[tuple[bytes, bytes]], path: str, request_id: str) -> list[tuple[bytes, bytes]]:
+    """An answer's headers with those that every answer has; what it sets itself stays."""
+    own = {name.lower(): value for name, value in headers}
+    if path.startswith("/ui"):
+        policy = UI_POLICY
+    elif path.startswith("/console") or own.get(b"content-type", b"").startswith(b"text/html"):
+        policy = PAGE_POLICY
+    else:
+        policy = API_POLICY
+    always = (
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"content-security-policy", policy),
+        (b"cache-control", b"no-cache"),
+    )
+    return [*headers, *((name, value) for name, value in always if name not in own)]
 
 
 def _report(scope: Scope, *, status: int, size: int, seconds: float) -> None:
