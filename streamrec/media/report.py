@@ -187,6 +187,8 @@ class Report:
         if status:
             reason = GapReason.SOURCE_DENIED if status[1] in _DENIED else GapReason.SOURCE_ERROR
             return Failure(reason, self.cleaned(f"The server answered {status[1]} {status[2]}".strip() + "."))
+        if text.startswith("Could not find codec parameters"):
+            return Failure(GapReason.NOT_MEDIA, "What the server sends is not media that is understood.")
         if level == "warning":
             return None
         if context.startswith("tls "):
