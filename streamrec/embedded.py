@@ -325,24 +325,18 @@ def _unprivileged(settings: Settings, data: Path | None = None) -> tuple[list[st
     if unshare and folder.stat().st_uid != nobody.pw_uid:
         return unshare, {}
     sockets = socket_dir(settings.data_dir)
-    for place in (folder, sockets):
-        _give(place, nobody)
     identity: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    for needed in (_binary("postgres"), str(folder), str(sockets)):
-        if subprocess.run(["/usr/bin/test", "-r", needed], check=False, cwd="/", **identity).returncode != 0:
+    for needed in (_binary("postgres"), str(folder.parent), str(sockets.parent)):
+        if subprocess.run(["/bin/sh", "-c", 'test -x "$0"', needed], cwd="/", check=False, **identity).returncode:
             raise NotReady(
                 "PostgreSQL refuses to run as root, this system forbids user namespaces, and the user nobody may"
-                f" not read {needed}. Run streamrec as another user, or name a server in DATABASE_URL."
+                f" not enter {needed}. Run streamrec as another user, or name a server in DATABASE_URL."
             )
+    for path in (sockets, folder, *folder.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
     return [], identity
 
 
-def _give(folder: Path, owner: pwd.struct_passwd) -> None:
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-
-
-@cache
 def _namespace() -> list[str]:
     """The command that enters a user namespace, or nothing where that is not allowed."""
     unshare = shutil.which("unshare")

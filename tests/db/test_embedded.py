@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pwd
 import signal
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -80,6 +82,35 @@ def test_as_root_it_runs_without_privileges_and_changes_no_owner(here: Settings)
 
     assert owners == {os.getuid()}
     assert above.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without unshare(1)."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has to become somebody else")
+@pytest.mark.usefixtures("without_namespaces")
+def test_root_without_namespaces_runs_it_as_nobody() -> None:
+    """Who then owns the server's folders, and only those."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        settings = Settings(data_dir=Path(folder) / "data", database_url=None)
+        with embedded.running(settings):
+            assert postmaster(settings).uids().effective == pwd.getpwnam("nobody").pw_uid
+            assert ask(settings, "SELECT 1") == 1
+        assert settings.data_dir.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has to become somebody else")
+@pytest.mark.usefixtures("without_namespaces")
+def test_root_without_namespaces_is_told_what_nobody_may_not_enter(here: Settings) -> None:
+    here.data_dir.mkdir(mode=0o700)
+
+    with pytest.raises(NotReady, match=r"may not enter .*DATABASE_URL"):
+        embedded.ensure(here)
+    assert {path.lstat().st_uid for path in here.data_dir.rglob("*")} == {0}
 
 
 def test_after_a_power_cut_it_recovers(here: Settings) -> None:
