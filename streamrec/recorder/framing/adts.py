@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from streamrec.recorder.framing.frames import Frame, FrameWalker
 from streamrec.recorder.framing.units import FLICKS
 
@@ -20,6 +22,7 @@ _RATES = (
     8_000,
     7_350,
 )  # Hz
+_START = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 _SAMPLES = 1024
 _BLOCK = tuple(_SAMPLES * FLICKS // rate for rate in _RATES)
 _SHORTEST = 7
@@ -28,7 +31,7 @@ _FIXED = 0xFFFFFDC  # of the first 28 bits, all that a decoder needs: not privat
 
 def adts_framer() -> FrameWalker:
     """A framer of ADTS frames. HE-AAC shows its core here: half the rate, and the right time."""
-    return FrameWalker(_header, 7)
+    return FrameWalker(_header, 7, _START)
 
 
 def _header(head: bytes) -> Frame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,11 +28,12 @@ class FrameWalker:
     no use for them.
     """
 
-    def __init__(self, parse: Parse, header_length: int) -> None:
-        """`parse` is given exactly `header_length` bytes that begin with 0xFF."""
+    def __init__(self, parse: Parse, header_length: int, start: re.Pattern[bytes]) -> None:
+        """`parse` is given `header_length` bytes that begin with 0xFF; `start` finds where that is worth a try."""
         self.dropped = 0
         self._parse = parse
         self._size = header_length
+        self._start = start
         self._buffer = b""
         self._tag = 0  # bytes of a tag yet to come
         self._synced = True  # whether the buffer begins where a frame or the stream does
@@ -88,8 +90,11 @@ class FrameWalker:
         if self._awaits_more(buffer, position):
             return position
         self._synced = False
-        found = buffer.find(b"\xff", position + 1)
-        return found if found >= 0 else len(buffer)
+        found = self._start.search(buffer, position + 1)
+        if found is not None:
+            return found.start()
+        torn = buffer.find(b"\xff", max(position + 1, len(buffer) - self._size + 1))
+        return torn if torn >= 0 else len(buffer)
 
     def _awaits_more(self, buffer: bytes, position: int) -> bool:
         """Whether the bytes at `position` may yet turn out to be a frame or a tag."""

@@ -11,6 +11,7 @@ _TICK = FLICKS // 90_000
 _WRAP = 1 << 33
 _CHECKED = 2 * PACKET + 1  # bytes in which three sync bytes stand
 _MOST = 16 << 20  # bytes of one unit; a picture of a studio's 4K is a quarter of it
+_MOST_BEFORE = 1 << 20  # bytes before the first picture
 _STEP = 90_000  # ticks between pictures that need no explanation
 _FIRST_STEP = 10 * 90_000
 _GUESS = 3_600  # ticks of a picture of which nothing is known: 25 a second
@@ -89,7 +90,7 @@ class TsFramer:
         elif self._tables_at < 0:
             self._tables_at = len(self._unit)
         self._unit += packet
-        if len(self._unit) > _MOST:
+        if len(self._unit) > (_MOST if self._has_master else _MOST_BEFORE):
             self._give_up()
 
     def _begin(self, packet: bytes, units: list[Unit]) -> None:

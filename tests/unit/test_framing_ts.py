@@ -1,0 +1,167 @@
+"""Transport streams: tables, key pictures, time stamps."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from streamrec.models import FileFormat
+from streamrec.recorder.framing import psi
+from streamrec.recorder.framing.units import FLICKS, Unit
+from tests import samples
+
+PACKET = psi.PACKET
+
+
+def packets(data: bytes) -> list[bytes]:
+    return [data[at : at + PACKET] for at in range(0, len(data), PACKET)]
+
+
+def without(data: bytes, *pids: int) -> bytes:
+    return b"".join(packet for packet in packets(data) if psi.pid_of(packet) not in pids)
+
+
+def framed(data: bytes) -> list[Unit]:
+    return samples.framed(FileFormat.TS, [data])[0]
+
+
+def is_marked(unit: Unit) -> bool:
+    """Whether the random access indicator is in the unit."""
+    return any(packet[3] & 0x20 and packet[4] and packet[5] & 0x40 for packet in packets(unit.data))
+
+
+@pytest.mark.parametrize("name", ["tv.ts", "hevc.ts", "mpeg2.ts"])
+def test_a_unit_is_a_picture_and_a_cut_is_a_key_picture(name: str) -> None:
+    units = samples.units_of(name)
+
+    assert len(units) == samples.SECONDS * 25
+    assert [index for index, unit in enumerate(units) if unit.is_cut] == list(range(0, len(units), 25))
+    assert {unit.duration for unit in units} == {FLICKS // 25}
+
+
+def test_tables_before_a_key_picture_belong_to_it() -> None:
+    for unit in samples.units_of("tv.ts"):
+        if unit.is_cut:
+            assert unit.header == b""
+            assert {0, 0x1000} <= {psi.pid_of(packet) for packet in packets(unit.data)[:4]}
+
+
+def test_a_file_brings_tables_where_the_stream_has_none(tmp_path: Path) -> None:
+    """After its first tables this stream has no others."""
+    data = samples.sample("tv.ts")
+    start = b"".join(packets(data)[:3])
+    units = framed(start + without(data[len(start) :], 0, 0x1000))
+    cut = [index for index, unit in enumerate(units) if unit.is_cut][3]
+
+    path = tmp_path / "later.ts"
+    path.write_bytes(units[cut].header + samples.joined(units[cut:]))
+
+    assert [psi.pid_of(packet) for packet in packets(units[cut].header)] == [0, 0x1000]
+    assert len(samples.packets(path, kind="v")) == len(units) - cut
+
+
+@pytest.mark.parametrize("name", ["tv.ts", "hevc.ts", "mpeg2.ts"])
+def test_key_pictures_are_found_where_none_is_marked(name: str) -> None:
+    unmarked = bytearray(samples.sample(name))
+    for at in range(0, len(unmarked), PACKET):
+        if unmarked[at + 3] & 0x20 and unmarked[at + 4]:
+            unmarked[at + 5] &= ~0x40
+
+    units = framed(bytes(unmarked))
+
+    assert [unit.is_cut for unit in units] == [unit.is_cut for unit in samples.units_of(name)]
+
+
+def test_what_comes_before_the_first_key_picture_is_dropped() -> None:
+    units = samples.units_of("tv.ts")
+    start = b"".join(packets(samples.sample("tv.ts"))[:3])
+
+    found, dropped = samples.framed(FileFormat.TS, [start + samples.joined(units[10:])])
+
+    assert [unit.data for unit in found] == [unit.data for unit in units[25:]]
+    assert dropped == len(start) + len(samples.joined(units[10:25]))
+
+
+def test_bytes_before_the_first_packet_are_dropped() -> None:
+    noise = random.Random(3).randbytes(1000)
+
+    found, dropped = samples.framed(FileFormat.TS, [noise + samples.sample("tv.ts")])
+
+    assert found == samples.units_of("tv.ts")
+    assert dropped == len(noise)
+
+
+def shifted(data: bytes, ticks: int) -> bytes:
+    """The same stream with all decoding and presentation times moved."""
+    moved = bytearray(data)
+    for at in range(0, len(moved), PACKET):
+        packet = bytes(moved[at : at + PACKET])
+        payload = psi.payload_of(packet)
+        if psi.starts_payload(packet) and payload[:3] == b"\0\0\1":
+            begin = at + PACKET - len(payload) + 9
+            for index in range(payload[7] >> 6 & 1) if payload[7] >> 6 == 3 else ():
+                _move(moved, begin + 5 * (index + 1), ticks)
+            _move(moved, begin, ticks)
+    return bytes(moved)
+
+
+def _move(data: bytearray, at: int, ticks: int) -> None:
+    a, b, c, d, e = data[at : at + 5]
+    stamp = (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
+    stamp = (stamp + ticks) % (1 << 33)
+    parts = stamp >> 29 & 0xE, stamp >> 22 & 255, stamp >> 14 & 254 | 1, stamp >> 7 & 255, stamp << 1 & 254 | 1
+    data[at : at + 5] = bytes([a & 0xF1 | parts[0], *parts[1:]])
+
+
+def test_time_goes_on_when_the_stamps_run_over() -> None:
+    """33 bits of 90 kHz last for 26.5 hours."""
+    units = framed(shifted(samples.sample("tv.ts"), (1 << 33) - 90_000 * 4))
+
+    assert {unit.duration for unit in units} == {FLICKS // 25}
+    assert len(units) == samples.SECONDS * 25
+
+
+@pytest.mark.parametrize(("jump", "skipped"), [(6.0, 6.0), (-3.0, 0.0), (40_000.0, 40_000.0)])
+def test_a_jump_of_the_stamps_is_told_apart_from_media(jump: float, skipped: float) -> None:
+    units = samples.units_of("tv.ts")
+    moved = shifted(samples.joined(units[50:]), int(jump * 90_000))
+
+    found = framed(samples.joined(units[:50]) + moved)
+
+    assert samples.seconds(found) == samples.SECONDS
+    assert [index for index, unit in enumerate(found) if unit.skipped] == ([50] if skipped else [])
+    assert found[50].skipped == skipped * FLICKS
+
+
+def test_radio_in_a_transport_stream_may_be_cut_at_every_packet() -> None:
+    units = samples.units_of("radio.ts")
+
+    assert all(unit.is_cut for unit in units)
+    assert len(units) > 5 * samples.SECONDS
+    assert all(unit.header or unit.data[1:3] in (b"\x40\x11", b"\x40\x00") for unit in units)
+
+
+@pytest.mark.parametrize("name", ["tv.ts", "radio.ts"])
+def test_a_torn_picture_at_the_end_is_dropped(name: str) -> None:
+    """Wherever a stream is cut off, what remains are whole units of it."""
+    data, units = samples.sample(name), samples.units_of(name)
+    draw = random.Random(9)
+    for _ in range(20):
+        torn = data[: draw.randrange(len(data) // 2, len(data))]
+
+        found, dropped = samples.framed(FileFormat.TS, [torn])
+
+        assert len(samples.joined(found)) + dropped == len(torn)
+        assert data.startswith(samples.joined(found))
+        assert dropped <= max(len(unit.data) for unit in units) + PACKET
+
+
+def test_damaged_tables_are_not_believed() -> None:
+    data = bytearray(samples.sample("tv.ts"))
+    tables = [at for at in range(0, len(data), PACKET) if psi.pid_of(bytes(data[at : at + 3])) == 0x1000]
+    for at in tables[1:]:
+        data[at + 20] ^= 0x55
+
+    assert len(framed(bytes(data))) == len(samples.units_of("tv.ts"))
