@@ -170,7 +170,8 @@ def test_a_list_of_ours_comes_back_as_it_went(form: str, given_stations: list[di
 
     found = fields(write(given_stations), form)
 
-    assert [{**{"tags": [], "country": None, "language": None}, **each} for each in found] == given_stations
+    empty = {"tags": [], "country": None, "language": None}
+    assert [{**empty, **each} for each in found] == given_stations
 
 
 @given(st.text(), st.sampled_from(["m3u", "csv"]))
