@@ -20,7 +20,7 @@ class Lines:
         self._is_skipping = False
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that `data` completes; bytes that are no UTF-8 are replaced."""
+        """The lines that `data` completes."""
         *whole, rest = (self._rest + data).split(b"\n")
         if whole and self._is_skipping:
             whole = whole[1:]
@@ -30,7 +30,15 @@ class Lines:
                 whole.append(rest)
             rest, self._is_skipping = b"", True
         self._rest = rest
-        return [line[:LINE_BYTES].decode(errors="replace").rstrip("\r") for line in whole]
+        return [_text(line[:LINE_BYTES]).rstrip("\r") for line in whole]
+
+
+def _text(line: bytes) -> str:
+    """UTF-8, or else what most stations mean that send no UTF-8: Icecast announces MP3 titles in ISO-8859-1."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

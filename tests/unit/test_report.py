@@ -143,3 +143,8 @@ def test_details_are_short_and_printable(level, text):
     report = told(level + text)
 
     assert report.failure is None or report.failure.detail.isprintable()
+
+
+def test_titles_that_are_no_utf_8_are_read_as_icecast_sends_them():
+    """Icecast announces the titles of an MP3 mount in ISO-8859-1 unless it is told otherwise."""
+    assert Lines().feed("Ævintýr\n".encode("latin-1")) == ["Ævintýr"]
