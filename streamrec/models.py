@@ -277,6 +277,7 @@ class Coverage(Base):
         sa.CheckConstraint("(kind = 'gap') = (reason IS NOT NULL)", "reason"),
         _same_channel_overlaps("start_time", "end_time", name="coverage_overlap_excl"),
         sa.Index("coverage_channel_id_start_time_idx", "channel_id", "start_time"),
+        sa.Index("coverage_gap_idx", "start_time", "id", postgresql_where=sa.text("kind = 'gap'")),
     )
 
 

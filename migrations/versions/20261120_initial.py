@@ -324,6 +324,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("uuid", name=op.f("coverage_uuid_key")),
     )
     op.create_index("coverage_channel_id_start_time_idx", "coverage", ["channel_id", "start_time"], unique=False)
+    op.create_index(
+        "coverage_gap_idx",
+        "coverage",
+        ["start_time", "id"],
+        unique=False,
+        postgresql_where=sa.text("kind = 'gap'"),
+    )
     op.create_index(op.f("coverage_recording_id_idx"), "coverage", ["recording_id"], unique=False)
     op.execute("ALTER TABLE capture SET (fillfactor = 50)")  # rewritten every few seconds: leave room for HOT
     op.execute(
@@ -343,6 +350,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(op.f("coverage_recording_id_idx"), table_name="coverage")
+    op.drop_index("coverage_gap_idx", table_name="coverage", postgresql_where=sa.text("kind = 'gap'"))
     op.drop_index("coverage_channel_id_start_time_idx", table_name="coverage")
     op.drop_table("coverage")
     op.drop_index("recording_start_time_idx", table_name="recording")
