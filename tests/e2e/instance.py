@@ -160,6 +160,15 @@ class Instance:
             every=0.2,
         )  # type: ignore[return-value]
 
+    def await_account(self, channel: int, since: str) -> dict[str, Any]:
+        """The account of a channel that is no longer recorded, once its last rows have come."""
+        return programs.eventually(
+            lambda: found if (found := self.coverage(channel, since))["totals"]["pending"]["seconds"] == 0 else {},
+            10,
+            f"the account of channel {channel} is complete",
+            every=0.2,
+        )
+
 
 def _own_database(environment: os._Environ[str]) -> dict[str, str]:
     """The surroundings without another database's address, so that the embedded one is used."""

@@ -72,9 +72,9 @@ def story(tmp_path_factory: pytest.TempPathFactory, station: faulty.Station, rad
 
 
 def _await_more(instance: Instance, channel: int) -> None:
-    """Until it runs and has closed two more files."""
+    """Until it runs and has closed another file."""
     instance.await_state(channel, "running", 30)
-    instance.await_recordings(channel, len(instance.recordings(channel)) + 2)
+    instance.await_recordings(channel, len(instance.recordings(channel)) + 1)
 
 
 def _await_file(instance: Instance, channel: int) -> None:
@@ -116,9 +116,9 @@ def _gather(instance: Instance, told: Story, channel: int, folder: Path) -> None
     since = instance.get(f"/channel/{channel}")["created_at"]
     instance.change(channel, enabled=False)
     instance.await_state(channel, "stopped")
+    told.coverage = instance.await_account(channel, since)
     told.recordings = instance.recordings(channel)
     told.gaps = instance.gaps(channel)
-    told.coverage = instance.coverage(channel, since)
     told.files = [instance.media(recording, folder) for recording in told.recordings]
     told.parts = list((folder / "data").rglob("*.part"))
 
