@@ -17,7 +17,7 @@ from connexion.operations import AbstractOperation
 from starlette.types import Receive, Scope, Send
 
 from streamrec.handlers import _current
-from streamrec.handlers._reply import Reply
+from streamrec.handlers._reply import Json, Reply
 
 
 class Call:
@@ -37,6 +37,8 @@ class Call:
             context = contextvars.copy_context()  # the request, its id in log lines, the session's settings
             loop = asyncio.get_running_loop()
             reply = await loop.run_in_executor(self._threads, lambda: context.run(self._function, **arguments))
+        if isinstance(reply, Json):
+            _current.show(scope, reply.value)
         await reply(scope, receive, send)
 
 

@@ -13,6 +13,7 @@ from streamrec.settings import Settings
 _SETTINGS = "streamrec.settings"
 _REQUEST_ID = "streamrec.request_id"
 _ARGUMENTS = "streamrec.arguments"
+_VALUE = "streamrec.value"
 
 
 def remember(of: Scope, *, settings: Settings, request_id: str) -> None:
@@ -29,6 +30,16 @@ def pass_on(of: Scope, arguments: dict[str, Any]) -> None:
 def arguments(of: Scope) -> dict[str, Any]:
     """What `pass_on` left."""
     return cast("dict[str, Any]", of[_ARGUMENTS])
+
+
+def show(of: Scope, value: Any) -> None:
+    """Leave the value of a JSON answer in a scope, for those who check it."""
+    of[_VALUE] = value
+
+
+def shown(of: Scope) -> Any:
+    """What `show` left, or None."""
+    return of.get(_VALUE)
 
 
 def settings() -> Settings:

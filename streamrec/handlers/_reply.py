@@ -14,23 +14,32 @@ from starlette.responses import FileResponse, Response
 from streamrec.errors import NotFound
 from streamrec.handlers import _query
 
-type_json = "application/json"
 Reply = Response
+
+
+class Json(Response):
+    """JSON whose value is still at hand, so that holding it against the contract needs no parsing."""
+
+    media_type = "application/json"
+
+    def __init__(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        self.value = value
+        super().__init__(orjson.dumps(value), status, headers)
 
 
 def ok(data: Any, *, version: int | str | None = None, status: int = 200) -> Reply:
     """200 with JSON; with a `version` also `ETag`, and 304 if the client holds that version."""
     if version is None:
-        return Response(orjson.dumps(data), status_code=status, media_type=type_json)
+        return Json(data, status)
     tag = _query.etag(version)
     if _query.is_unchanged(tag):
         return Response(status_code=304, headers={"ETag": tag})
-    return Response(orjson.dumps(data), status_code=status, media_type=type_json, headers={"ETag": tag})
+    return Json(data, status, {"ETag": tag})
 
 
 def created(data: Any, *, location: str, version: int | str | None = None) -> Reply:
     """201 with JSON and `Location`, a path."""
-    reply = Response(orjson.dumps(data), status_code=201, media_type=type_json, headers={"Location": location})
+    reply = Json(data, 201, {"Location": location})
     if version is not None:
         reply.headers["ETag"] = _query.etag(version)
     return reply
@@ -38,7 +47,7 @@ def created(data: Any, *, location: str, version: int | str | None = None) -> Re
 
 def accepted(data: Any, *, location: str) -> Reply:
     """202 with JSON and the `Location` of the job."""
-    return Response(orjson.dumps(data), status_code=202, media_type=type_json, headers={"Location": location})
+    return Json(data, 202, {"Location": location})
 
 
 def no_content() -> Reply:
@@ -48,7 +57,7 @@ def no_content() -> Reply:
 
 def listed(items: Sequence[Any], *, next_cursor: str | None = None) -> Reply:
     """200 with a JSON array; with `next_cursor` also `Link: rel="next"`, relative, all other parameters kept."""
-    reply = Response(orjson.dumps(items), media_type=type_json)
+    reply = Json(items)
     if next_cursor is not None:
         given = parse_qsl(request.url.query, keep_blank_values=True)
         query = urlencode([*((name, value) for name, value in given if name != "cursor"), ("cursor", next_cursor)])
