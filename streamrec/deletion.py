@@ -96,6 +96,23 @@ def sweep(keys: Sequence[str], archive_dir: Path) -> None:
             recordings.forget(session, gone)
 
 
+def sweep_leftovers(archive_dir: Path) -> int:
+    """Remove the files that a crash left between their row's deletion and their own; for the start of a recorder.
+
+    Returns: how many are still noted, because something stands in their way.
+    """
+    with Session.begin() as session:
+        keys = recordings.garbage(session, limit=_BATCH)
+    while keys:
+        sweep(keys, archive_dir)
+        with Session.begin() as session:
+            left = recordings.garbage(session, limit=_BATCH)
+        if left[:1] == keys[:1]:
+            return len(left)
+        keys = left
+    return 0
+
+
 def _is_removed(tree: files.Tree, key: str) -> bool:
     """Unlink a file, durably; one that was gone already counts."""
     try:

@@ -19,7 +19,7 @@ REFRESH_SECONDS: Final = 5
 MOST_CHANNELS: Final = 500
 MOST_RECORDINGS: Final = 25
 MOST_GAPS: Final = 50
-MOST_RECORDERS: Final = 10
+MOST_RECORDERS: Final = 5
 _DAY: Final = timedelta(days=1)
 _KEY_SECONDS: Final = 30.0  # for how long a key that was found good is not looked up again
 

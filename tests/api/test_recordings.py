@@ -336,6 +336,29 @@ def test_what_cannot_be_removed_keeps_its_note(
     assert garbage() == ["linked/x.mp3"]
 
 
+def test_what_a_crash_left_is_swept_at_the_next_start(api: httpx.Client, channel_id: int, archive: Path) -> None:
+    recording_id = captured(archive, channel_id)
+    with db.Session.begin() as session:
+        recordings.delete(session, recording_id)
+    assert (archive / KEY).exists()
+
+    left = deletion.sweep_leftovers(archive)
+
+    assert (left, garbage(), (archive / KEY).exists()) == (0, [], False)
+
+
+def test_a_sweep_ends_when_something_stands_in_its_way(
+    api: httpx.Client, channel_id: int, archive: Path, tmp_path: Path
+) -> None:
+    archive.mkdir(parents=True)
+    (archive / "linked").symlink_to(tmp_path)
+    with db.Session.begin() as session:
+        recording = make.captured(session, channel_id, 0, 60, path="linked/x.mp3")
+        recordings.delete(session, recording.id)
+
+    assert deletion.sweep_leftovers(archive) == 1
+
+
 def test_deleting_a_channel_with_its_recordings_removes_rows_and_files(
     api: httpx.Client, channel_id: int, archive: Path
 ) -> None:
