@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg2 import InterfaceError as InterfaceDriverError
+from psycopg2 import OperationalError as OperationalDriverError
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect, Engine
@@ -107,12 +109,24 @@ class Listener:
     """One connection that LISTENs; select on `fileno()` and call `drain()` when it is readable."""
 
     def __init__(self, engine: Engine, channel: str) -> None:
-        self._pooled = engine.raw_connection()
+        """Begin to listen.
+
+        Raises:
+            DatabaseAway: PostgreSQL does not answer, or the pool's connection was dead; the next one may not be.
+        """
+        try:
+            self._pooled = engine.raw_connection()
+        except (PoolTimeout, OperationalDriverError) as exc:  # raw: SQLAlchemy does not wrap these here
+            raise DatabaseAway("The database does not answer.") from exc
         self._connection: Any = self._pooled.driver_connection
         assert self._connection is not None
-        self._connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
-        with self._connection.cursor() as cursor:
-            cursor.execute(f'LISTEN "{channel}"')
+        try:
+            self._connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+            with self._connection.cursor() as cursor:
+                cursor.execute(f'LISTEN "{channel}"')
+        except (OperationalDriverError, InterfaceDriverError) as exc:
+            self._pooled.invalidate()
+            raise DatabaseAway("The listening connection was lost.") from exc
 
     def fileno(self) -> int:
         return int(self._connection.fileno())

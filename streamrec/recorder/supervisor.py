@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from streamrec import db
@@ -150,6 +151,7 @@ class Supervisor:
         self._stops: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._listener: db.Listener | None = None
+        self._listening_on = -1  # kept, because a lost connection does not know its descriptor any more
         self._is_away = False
 
     @property
@@ -168,6 +170,8 @@ class Supervisor:
             except DatabaseAway:
                 self._note_away(is_away=True)  # what is known goes on being captured
                 self._unlisten()
+            except SQLAlchemyError:  # a bug of ours, and no reason to stop capturing
+                log.exception("the channels cannot be read")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._poll_seconds)
 
@@ -196,16 +200,10 @@ class Supervisor:
     async def _listen(self) -> None:
         if self._listener is not None:
             return
-        listener = await self._ask_engine()
+        listener = await asyncio.to_thread(db.Listener, self._engine, "channel")
         self._listener = listener
-        asyncio.get_running_loop().add_reader(listener.fileno(), self._drain, listener)
-
-    async def _ask_engine(self) -> db.Listener:
-        def connect() -> db.Listener:
-            with db.away_as_unavailable():
-                return db.Listener(self._engine, "channel")
-
-        return await asyncio.to_thread(connect)
+        self._listening_on = listener.fileno()
+        asyncio.get_running_loop().add_reader(self._listening_on, self._drain, listener)
 
     def _drain(self, listener: db.Listener) -> None:
         try:
@@ -217,7 +215,7 @@ class Supervisor:
     def _unlisten(self) -> None:
         listener, self._listener = self._listener, None
         if listener is not None:
-            asyncio.get_running_loop().remove_reader(listener.fileno())
+            asyncio.get_running_loop().remove_reader(self._listening_on)
             listener.close()
 
     # --- reconciling
