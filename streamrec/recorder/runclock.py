@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ from streamrec.recorder.framing.units import FLICKS
 _FLAT = 0.05  # s; an offset that betters another by less is as good as it
 _NEAR = 0.25  # s; an arrival this little later than the best is no later than usual
 _SETTLED = 0.5  # s without a better offset, after which arrivals keep pace with real time
+_LULL = 0.2  # s without an arrival, which divides what was sent in one go
 _PAUSE = 1.2  # s without an arrival: a server that had more would have sent it
 _PATIENCE = 12.0  # s; the end of a burst is not awaited longer
 _WINDOW = 30.0  # s over which the earliest arrival is sought
@@ -60,7 +62,7 @@ class RunClock:
         """Anchor with what is known, because the attempt is over."""
         if not self._anchored:
             self._anchored = True
-            self._seconds = self._burst.earliest
+            self._seconds = self._burst.earliest if math.isfinite(self._burst.earliest) else 0.0
             self._window.add(self._burst.last_at, self._seconds)
 
     def _move_on(self) -> None:
@@ -107,33 +109,55 @@ class _Burst:
     """The beginning of a run, where a server sends what it has before it sends what is new.
 
     While it lasts, media arrives faster than real time and each offset is better than the one before. It is over
-    when offsets keep level for half a second, as a steady stream's do, or when a second group of arrivals has
-    come after a pause: HLS sends a window at once and then a segment at a time, and only a segment's end tells.
+    when a steady stream's offsets keep level; when two lulls have found the offset as good as each other; or when
+    a second group has come after a pause: HLS sends a window at once and then a segment at a time, and only the
+    end of a segment tells.
     """
 
     def __init__(self) -> None:
-        self.earliest = 0.0
+        self.earliest = math.inf
         self.last_at = 0.0
-        self._groups = 0
-        self._level = 0.0  # the best offset of this group ...
-        self._level_at = 0.0  # ... and since when there is none much better
+        self._last = 0.0  # the offset of the last arrival
+        self._groups = 0  # of arrivals, between pauses
+        self._best = _Level()
+        self._level = _Level()  # since the last lull
 
     def is_over(self, at: float, offset: float) -> bool:
         """Whether it was before, or is with, this arrival."""
-        begins = self._groups == 0 or at - self.last_at >= _PAUSE
-        if begins and self._groups >= 2:
+        silence = at - self.last_at if self._groups else math.inf
+        was_over = self._groups > 0 and self._was_over(silence)
+        if silence >= _PAUSE:
+            self._groups += 1
+        if silence >= _LULL:
+            self._level = _Level()
+        self.earliest = min(self.earliest, offset)
+        self._best.take(at, offset)
+        self._level.take(at, offset)
+        self.last_at, self._last = at, offset
+        return was_over or at - self._level.since >= _SETTLED or at >= _PATIENCE
+
+    def _was_over(self, silence: float) -> bool:
+        """What the silence since the last arrival says of it: it was all that the server had."""
+        if silence >= _PAUSE and self._groups >= 2:
             return True
-        self.earliest = offset if self._groups == 0 else min(self.earliest, offset)
-        self._groups += begins
-        if begins or offset < self._level - _FLAT:
-            self._level, self._level_at = offset, at
-        self.last_at = at
-        is_level = offset < self._level + _NEAR and at - self._level_at >= _SETTLED
-        return is_level or at >= _PATIENCE
+        is_level = self._last < self._best.value + _NEAR and self.last_at - self._best.since >= _SETTLED
+        return silence >= _LULL and is_level
 
     def is_over_after_silence(self, at: float) -> bool:
         """Whether it was before `at`, when nothing new has arrived."""
-        return (self._groups >= 2 and at - self.last_at >= _PAUSE) or at >= _PATIENCE
+        return self._was_over(at - self.last_at) or at >= _PATIENCE
+
+
+class _Level:
+    """The best offset so far, and since when there has been none much better."""
+
+    def __init__(self) -> None:
+        self.value = math.inf
+        self.since = 0.0
+
+    def take(self, at: float, offset: float) -> None:
+        if offset < self.value - _FLAT:
+            self.value, self.since = offset, at
 
 
 class _Window:
