@@ -22,7 +22,7 @@ from streamrec import __version__, db, embedded, schema
 from streamrec.errors import Conflict
 from streamrec.media import binary
 from streamrec.settings import Settings
-from streamrec.up import STOPPING, Child, Supervisor
+from streamrec.up import Child, Supervisor, stop_signals
 
 log = structlog.get_logger(__name__)
 
@@ -87,10 +87,11 @@ def _stoppable() -> Iterator[None]:
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    for number in STOPPING:
+    numbers = stop_signals()
+    for number in numbers:
         signal.signal(number, leave)
     yield
-    for number in STOPPING:
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)  # all has ended; what else comes would only spoil the exit status
 
 

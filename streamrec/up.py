@@ -20,7 +20,6 @@ from streamrec.errors import NotReady
 
 log = structlog.get_logger(__name__)
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SETTLED_SECONDS = 30.0  # a child that lived this long starts again from the shortest back-off
 TICK_SECONDS = 0.5
@@ -43,6 +42,12 @@ class Child:
     @property
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """What ends us; under nohup(1) a terminal that closes does not."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return numbers[:2] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else numbers
 
 
 class Supervisor:
@@ -73,7 +78,7 @@ class Supervisor:
                 number = self._signals.get(timeout=TICK_SECONDS)
             except queue.Empty:
                 continue
-            if number in STOPPING:
+            if number != signal.SIGCHLD:
                 log.info("stopping", signal=signal.Signals(number).name)
                 return
 
@@ -83,7 +88,7 @@ class Supervisor:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        numbers = (*STOPPING, signal.SIGCHLD)
+        numbers = (*stop_signals(), signal.SIGCHLD)
         before = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield

@@ -70,6 +70,23 @@ def test_the_handlers_of_before_are_back_afterwards(child: Callable[..., Child])
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_under_nohup_a_terminal_that_closes_stops_nothing(child: Callable[..., Child]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    living = child("lives")
+    hung_up: list[bool] = []
+
+    def hang_up_then_stop() -> None:
+        if hung_up:
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        hung_up.append(living.is_running)
+
+    Supervisor([living], on_tick=hang_up_then_stop).run()
+    signal.signal(signal.SIGHUP, before)
+
+    assert hung_up[:2] == [True, True]
+
+
 def test_a_child_that_ends_is_started_again_later_and_later(child: Callable[..., Child]) -> None:
     ending = child("ends")
     waits: dict[int, float] = {}
