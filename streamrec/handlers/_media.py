@@ -63,6 +63,10 @@ class ArchiveFile(FileResponse):
         await super().__call__(scope, receive, send)
 
 
+PLAYER_POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""A browser that opens the file shows its own player, a page that asks for the file again and styles itself."""
+
+
 def located(archive_dir: Path, key: str) -> Path | None:
     """The path of a file of the archive, or None if it is gone or a link stands in the way."""
     try:
@@ -83,5 +87,10 @@ def archived(path: Path, *, media_type: str | None, filename: str, version: str)
         media_type=media_type,
         filename=filename,
         content_disposition_type="inline",  # players open it; saving it gives the name
-        headers={"ETag": tag, "X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=0"},
+        headers={
+            "ETag": tag,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, max-age=0",
+            "Content-Security-Policy": PLAYER_POLICY,
+        },
     )
