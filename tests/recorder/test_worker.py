@@ -124,6 +124,42 @@ def test_files_play_and_are_the_stations_own_frames(
     assert unaccounted(channel_id) == timedelta()
 
 
+@pytest.mark.parametrize(
+    ("codec", "options", "extension"),
+    [
+        ("opus", ["-c:a", "libopus", "-b:a", "128k", "-vbr", "off", "-f", "ogg"], "mp4"),
+        ("vorbis", ["-c:a", "libvorbis", "-b:a", "128k", "-ar", "44100", "-f", "ogg"], "mp4"),
+        ("flac", ["-c:a", "flac", "-sample_fmt", "s16", "-ar", "8000", "-f", "ogg"], "mp4"),
+        ("aac", ["-c:a", "aac", "-b:a", "128k", "-f", "adts"], "aac"),
+    ],
+)
+def test_other_codecs_are_kept_in_what_holds_them(
+    engine: Engine,
+    settings: Settings,
+    station: Station,
+    log: Path,
+    tmp_path: Path,
+    codec: str,
+    options: list[str],
+    extension: str,
+):
+    """About 128 kb/s each, which is the pace of our station."""
+    clip = tmp_path / "clip"
+    noise = "anoisesrc=color=white:amplitude=0.3:seed=1:sample_rate=48000:duration=40"
+    command = [programs.ffmpeg(), "-v", "error", "-f", "lavfi", "-i", noise, "-ac", "1", *options, str(clip)]
+    subprocess.run(command, check=True)
+    with recorder(settings, log, station.port):
+        wait(is_up, "the recorder is there")
+        station.add("a", Clip(clip))
+        add(station.url("a"))
+        wait(lambda: recordings() >= 2, "two files", 30)
+    files = sorted(settings.archive_dir.rglob(f"*.{extension}"))
+
+    assert len(files) >= 2
+    assert [clips.decode_errors(file) for file in files] == [""] * len(files)
+    assert scalar(sa.select(Recording.codecs).limit(1)) == codec
+
+
 def test_sigterm_closes_the_file_within_five_seconds(
     engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path
 ):
