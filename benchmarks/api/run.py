@@ -24,6 +24,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import psutil
 import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.engine import URL, make_url
@@ -48,6 +49,7 @@ class Figures:
 
     per_second: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
 
     def line(self, name: str, beside: Figures) -> str:
         """A row of the table; the ratio is the median of the ratios within each round."""
@@ -57,6 +59,7 @@ class Figures:
             f"  [{min(self.per_second):.0f} .. {max(self.per_second):.0f}]"
             f"  p99 {statistics.median(self.p99_ms):7.1f} ms"
             f"  {statistics.median(ratios):5.2f}x  [{min(ratios):.2f} .. {max(ratios):.2f}]"
+            f"  CPU {statistics.median(self.cpu_ms):5.2f} ms"
         )
 
 
@@ -96,8 +99,8 @@ def fill(url: URL) -> None:
 
 
 @contextmanager
-def served(name: str, url: URL, data_dir: str) -> Iterator[str]:
-    """A server's address."""
+def served(name: str, url: URL, data_dir: str) -> Iterator[tuple[str, psutil.Process]]:
+    """A server's address and its only worker."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = os.environ | {
@@ -121,7 +124,8 @@ def served(name: str, url: URL, data_dir: str) -> Iterator[str]:
             address = f"http://127.0.0.1:{port}"
             if not answers(f"{address}/channel", child):
                 raise SystemExit(f"{name} did not start:\n{log_path.read_text()}")
-            yield address
+            (worker,) = psutil.Process(child.pid).children()
+            yield address, worker
         finally:
             child.terminate()
             child.wait(10)
@@ -137,8 +141,20 @@ def answers(url: str, child: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def window(address: str, method: str, seconds: int, number: int) -> tuple[float, float]:
-    """Requests per second and p99 in milliseconds of one run of wrk."""
+def measure(
+    figures: Figures, address: str, worker: psutil.Process, method: str, seconds: int, number: int
+) -> None:
+    """One window: throughput and p99 as wrk sees them, and the worker's own CPU time for each request."""
+    before = sum(worker.cpu_times()[:2])
+    done = load(address, method, seconds, number)
+    spent = sum(worker.cpu_times()[:2]) - before
+    figures.per_second.append(float(found(r"Requests/sec:\s+([\d.]+)", done)))
+    figures.p99_ms.append(float(found(r"P99 ([\d.]+)", done)))
+    figures.cpu_ms.append(spent * 1000 / int(found(r"(\d+) requests in", done)))
+
+
+def load(address: str, method: str, seconds: int, number: int) -> str:
+    """What wrk said; every answer must be a success."""
     script = HERE / f"{method.lower()}.lua"
     target = f"{address}/channel" + ("?limit=100" if method == "GET" else "")
     done = subprocess.run(
@@ -151,7 +167,7 @@ def window(address: str, method: str, seconds: int, number: int) -> tuple[float,
     bad = int(found(r"BAD (\d+)", done))
     if bad:
         raise SystemExit(f"{bad} requests failed at {address}:\n{done}")
-    return float(found(r"Requests/sec:\s+([\d.]+)", done)), float(found(r"P99 ([\d.]+)", done))
+    return done
 
 
 def found(pattern: str, text: str) -> str:
@@ -169,18 +185,17 @@ def main() -> None:
     with ExitStack() as stack:
         data_dir = stack.enter_context(tempfile.TemporaryDirectory())
         url = stack.enter_context(database())
-        addresses = {name: stack.enter_context(served(name, url, data_dir)) for name in options.servers}
+        servers = {name: stack.enter_context(served(name, url, data_dir)) for name in options.servers}
         number = 0
         for method in ("GET", "POST"):
-            figures = {name: Figures() for name in addresses}
+            figures = {name: Figures() for name in servers}
             for turn in range(options.windows + 1):  # the first warms up and does not count
-                for name, address in addresses.items():
+                for name, (address, worker) in servers.items():
                     fill(url)
                     number += 1
-                    per_second, p99 = window(address, method, options.seconds if turn else 2, number)
-                    if turn:
-                        figures[name].per_second.append(per_second)
-                        figures[name].p99_ms.append(p99)
+                    measure(figures[name], address, worker, method, options.seconds if turn else 2, number)
+                    if not turn:
+                        figures[name] = Figures()
             print(
                 f"\n{method} /channel, {CONNECTIONS} connections, {options.windows} windows of {options.seconds} s"
             )

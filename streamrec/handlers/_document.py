@@ -42,11 +42,16 @@ class Document:
 
     def methods(self) -> Callable[[str], list[str]]:
         """A function that tells the methods of a path, for `Allow`."""
-        table = [(_pattern(path), _methods(item)) for path, item in self.contract["paths"].items()]
+        literal = {path: _methods(item) for path, item in self.contract["paths"].items() if "{" not in path}
+        templates = [
+            (_pattern(path), _methods(item)) for path, item in self.contract["paths"].items() if "{" in path
+        ]
 
         def allowed(path: str) -> list[str]:
-            found = {method for pattern, methods in table if pattern.fullmatch(path) for method in methods}
-            return sorted(found or {"GET", "HEAD"})
+            found = literal.get(path) or [
+                m for pattern, methods in templates if pattern.fullmatch(path) for m in methods
+            ]
+            return sorted(set(found) or {"GET", "HEAD"})
 
         return allowed
 
