@@ -98,7 +98,8 @@ def test_typescript_gets_named_types_that_compile(api: httpx.Client, tmp_path: P
     run([npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"], tmp_path)
     (tmp_path / "openapi.json").write_text(json.dumps(api.get("/openapi.json").json()))
 
-    run(["node_modules/.bin/openapi-typescript", "openapi.json", "-o", "api.ts", "--default-non-nullable=false"], tmp_path)
+    generate = ["node_modules/.bin/openapi-typescript", "openapi.json", "-o", "api.ts"]
+    run([*generate, "--default-non-nullable=false"], tmp_path)  # a field with a default may be left out
 
     options = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "--module", "esnext"]
     run(["node_modules/.bin/tsc", *options, "--moduleResolution", "bundler", "consumer.ts"], tmp_path)
