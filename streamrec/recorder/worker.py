@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from streamrec import __version__, db, logs, schema
+from streamrec import __version__, db, deletion, logs, schema
 from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import Conflict, DatabaseAway
@@ -194,6 +194,8 @@ class _Worker:
 
     def _settle_past(self, spool: Spool, archive: Tree) -> None:
         quarantine = self.settings.data_dir / "quarantine"
+        if left := deletion.sweep_leftovers(self.settings.archive_dir):
+            log.warning("files whose rows are gone cannot be removed", files=left)
         for key in recovery.quarantine_unknown(archive, spool, quarantine=quarantine, known=_known):
             log.warning("a file that nothing explains was set aside", key=key)
         _fill_holes(GapReason.RECORDER_DOWN, "No recorder was running.", timedelta())
