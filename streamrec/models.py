@@ -277,6 +277,8 @@ class Coverage(Base):
         sa.CheckConstraint("(kind = 'gap') = (reason IS NOT NULL)", "reason"),
         _same_channel_overlaps("start_time", "end_time", name="coverage_overlap_excl"),
         sa.Index("coverage_channel_id_start_time_idx", "channel_id", "start_time"),
+        # /metrics asks for the gaps of the last day
+        sa.Index("coverage_gap_end_time_idx", "end_time", postgresql_where=sa.text("kind = 'gap'")),
         sa.Index("coverage_gap_idx", "start_time", "id", postgresql_where=sa.text("kind = 'gap'")),
     )
 

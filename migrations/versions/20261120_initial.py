@@ -325,6 +325,13 @@ def upgrade() -> None:
     )
     op.create_index("coverage_channel_id_start_time_idx", "coverage", ["channel_id", "start_time"], unique=False)
     op.create_index(
+        "coverage_gap_end_time_idx",
+        "coverage",
+        ["end_time"],
+        unique=False,
+        postgresql_where=sa.text("kind = 'gap'"),
+    )
+    op.create_index(
         "coverage_gap_idx",
         "coverage",
         ["start_time", "id"],
@@ -351,6 +358,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index(op.f("coverage_recording_id_idx"), table_name="coverage")
     op.drop_index("coverage_gap_idx", table_name="coverage", postgresql_where=sa.text("kind = 'gap'"))
+    op.drop_index("coverage_gap_end_time_idx", table_name="coverage", postgresql_where=sa.text("kind = 'gap'"))
     op.drop_index("coverage_channel_id_start_time_idx", table_name="coverage")
     op.drop_table("coverage")
     op.drop_index("recording_start_time_idx", table_name="recording")

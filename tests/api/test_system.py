@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -17,8 +21,17 @@ import sqlalchemy as sa
 
 import streamrec
 from streamrec import db
-from streamrec.models import Capture, CaptureState, Channel, ChannelType, Recorder
-from streamrec.settings import Settings
+from streamrec.models import (
+    Capture,
+    CaptureState,
+    Channel,
+    ChannelType,
+    Coverage,
+    CoverageKind,
+    GapReason,
+    Recorder,
+)
+from streamrec.settings import PROJECT, Settings
 from tests.serving import serving
 
 NOW = datetime.now(UTC)
@@ -170,7 +183,7 @@ def test_metrics_survive_a_lost_database(settings: Settings) -> None:
 
 
 @pytest.fixture
-def starter(monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
+def starter(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """A process that stands for the ./run.sh that started this instance."""
     child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     monkeypatch.setenv("STREAMREC_UP_PID", str(child.pid))
@@ -218,3 +231,75 @@ def test_another_site_cannot_shut_down_through_a_browser(api: httpx.Client) -> N
 
     assert answer.status_code == 403
     assert answer.json()["type"] == "urn:streamrec:problem:cross-origin"
+
+
+def test_every_metric_is_documented(api: httpx.Client) -> None:
+    with db.Session.begin() as session:
+        channel = Channel(name="x", keyname="test-00000", type=ChannelType.RADIO, url="http://example.org/")
+        session.add(channel)
+        session.flush()
+        session.add(
+            Coverage(
+                uuid=uuid4(),
+                channel_id=channel.id,
+                kind=CoverageKind.GAP,
+                reason=GapReason.DNS,
+                start_time=NOW - timedelta(days=2),
+                end_time=NOW,
+            )
+        )
+
+    text = api.get("/metrics").text
+
+    names = set(re.findall(r"^# TYPE (streamrec_\w+?)(?<!_created) ", text, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(streamrec_\w+)`", (PROJECT / "docs/metrics.md").read_text(), re.MULTILINE))
+    assert names == documented
+    assert 'streamrec_gaps_last_day{reason="dns"} 1.0' in text
+    seconds = re.search(r'streamrec_gap_seconds_last_day\{reason="dns"\} (\S+)', text)
+    assert seconds is not None
+    assert 86_000 < float(seconds.group(1)) <= 86_400
+
+
+@pytest.fixture
+def gunicorn(settings: Settings) -> Iterator[httpx.Client]:
+    """A client that opens a new connection for each request to two workers, as `./run.sh api` runs them."""
+    assert settings.database_url is not None
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "STREAMREC_DATA_DIR": str(settings.data_dir),
+        "STREAMREC_PORT": str(port),
+        "STREAMREC_API_WORKERS": "2",
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", "python:streamrec.serving"],
+        cwd=PROJECT,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=10) as client:
+        await_start(client, child)
+        yield client
+    child.terminate()
+    child.wait(15)
+
+
+def await_start(client: httpx.Client, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert child.poll() is None, "gunicorn ended"
+        with suppress(httpx.TransportError):
+            client.get("/openapi.yaml")
+            return
+        time.sleep(0.05)
+    raise AssertionError("gunicorn did not start")
+
+
+def test_metrics_are_those_of_all_workers(gunicorn: httpx.Client) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: gunicorn.get("/", headers={"Accept": "application/json"}), range(40)))
+
+    count = 'streamrec_http_request_duration_seconds_count{operation="system.get_root",status="200"} 40.0'
+    assert all(count in gunicorn.get("/metrics").text for _ in range(6))
