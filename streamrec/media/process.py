@@ -153,6 +153,8 @@ def _drain(pipe: int, limit: int) -> bytes | None:
         if not piece:
             return b"".join(pieces)
         pieces.append(piece)
+        if len(piece) < min(room, _STEP_BYTES):
+            break  # that was all; asking again would cost a system call to learn it
         room -= len(piece)
     return b"".join(pieces) or None
 

@@ -192,7 +192,8 @@ class FfmpegSource:
     def _tick(self, data: int, errors: int) -> float:
         if max(data, errors) >= BUSY_BYTES or self._is_closing:
             return BUSY_TICK_SECONDS
-        return TICK_SECONDS if self._has_media else FIRST_TICK_SECONDS
+        tick = TICK_SECONDS if self._has_media else FIRST_TICK_SECONDS
+        return tick - self._clock.monotonic() % tick  # all captures tick together: one wake-up for all
 
     def _failure(self, status: int | None) -> Failure:
         """ffmpeg exits 0 for an end, a reset and a stall alike, so its words count for more than its status."""
