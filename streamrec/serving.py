@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger as GunicornLogger
-from prometheus_client import multiprocess
 from sqlalchemy.pool import NullPool
 
 from streamrec import db, logs, schema
@@ -79,6 +78,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     """Forget the gauges of a worker that has ended (prometheus_client's multiprocess mode)."""
+    from prometheus_client import multiprocess  # at its first import it looks for the folder that is set above
+
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
