@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from streamrec import db, instance, schema, serving
+from streamrec import captures, db, instance, schema, serving
 from streamrec.errors import StreamrecError
 from streamrec.media import binary
 from streamrec.models import Recorder
@@ -58,7 +58,7 @@ def recorder_alive(settings: Settings, host: str) -> Finding:
         engine.dispose()
     if seconds is None:
         return Finding("recorder", is_good=False, detail=f"No recorder runs on {host}.")
-    alive = seconds < settings.recorder_ttl_seconds
+    alive = seconds < captures.RECORDER_TTL.total_seconds()
     return Finding("recorder", alive, f"The recorder's last sign of life is {seconds:.1f} s old.")
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, Row
 
-from streamrec import db, schema
+from streamrec import captures, db, schema
 from streamrec.errors import DatabaseAway
 from streamrec.models import Capture, Recorder
 from streamrec.settings import Settings
@@ -139,7 +139,7 @@ class Watch:
     def __init__(self, settings: Settings) -> None:
         hasty = settings.model_copy(update={"db_timeout_seconds": PROBE_TIMEOUT_SECONDS})
         self._engine = db.engine_for(hasty, application="streamrec-health", pool_size=1, max_overflow=0)
-        self._ttl_seconds = settings.recorder_ttl_seconds
+        self._ttl_seconds = captures.RECORDER_TTL.total_seconds()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="health")
         self._report: Report | None = None
         self._at = 0.0

@@ -58,8 +58,7 @@ class Settings(BaseSettings):
     db_timeout_seconds: float = Field(5.0, gt=0)
 
     poll_seconds: float = Field(2.0, gt=0)
-    heartbeat_seconds: float = Field(2.0, gt=0)
-    recorder_ttl_seconds: float = Field(6.0, gt=0)
+    heartbeat_seconds: float = Field(2.0, gt=0, le=2.0)
     sync_seconds: float = Field(2.0, gt=0)
     stop_seconds: float = Field(4.0, gt=0)
     retry_cap_seconds: float = Field(15.0, gt=0)

@@ -138,7 +138,8 @@ def account(found: coverage.Account) -> dict[str, Any]:
         "to": written(found.window.end),
         "duration_seconds": _seconds(found.window.duration),
         "totals": {
-            str(kind): {"seconds": _seconds(duration), "percent": shares[kind]} for kind, duration in durations.items()
+            str(kind): {"seconds": _seconds(duration), "percent": shares[kind]}
+            for kind, duration in durations.items()
         },
         "spans": [dict(zip(COVERAGE_COLUMNS, row, strict=True)) for row in account_rows(found)],
     }

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from streamrec import __version__, db, deletion, logs, schema
+from streamrec import __version__, captures, db, deletion, logs, schema
 from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import Conflict, DatabaseAway
@@ -37,6 +37,7 @@ from streamrec.settings import Settings
 log = structlog.get_logger(__name__)
 
 DISK_THREADS: Final = 16
+WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database that is slow to answer
 REPORT_SECONDS: Final = 2.0
 HOLES_SECONDS: Final = 60.0
 LAG_SECONDS: Final = 0.5
@@ -78,6 +79,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
+        loop.set_default_executor(ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="wait"))
         with ExitStack() as stack:
             spool = await self._become_recorder(stack)
             if spool is None:
@@ -106,11 +108,12 @@ class _Worker:
 
     def _claim(self) -> str:
         """What there is to wait for, or nothing if we are the recorder now. Raises NotReady."""
-        ttl = timedelta(seconds=self.settings.recorder_ttl_seconds)
         try:
             schema.require_current(self.engine)
             with db.away_as_unavailable(), db.Session.begin() as session:
-                other = registry.claim(session, self.recorder_id, ffmpeg=self.ffmpeg.version, ttl=ttl)
+                other = registry.claim(
+                    session, self.recorder_id, ffmpeg=self.ffmpeg.version, ttl=captures.RECORDER_TTL
+                )
         except DatabaseAway as exc:
             return exc.detail
         return f"recorder {other.id} on {other.host}, process {other.pid}" if other is not None else ""
