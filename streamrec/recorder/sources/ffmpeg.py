@@ -25,6 +25,7 @@ FIRST_TICK_SECONDS: Final = 0.05  # until the first byte: it stamps the run
 READ_BYTES: Final = 1 << 20
 ERROR_BYTES: Final = 1 << 18
 BUSY_BYTES: Final = 49_152  # of a pipe that may have room for only 65,536
+MOST_KNOWN: Final = 4096
 PROBE_SECONDS: Final = 12.0
 
 
@@ -69,6 +70,8 @@ class Sources:
             clock=self.clock,
         )
         if info.recordable:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()  # addresses of channels that are gone are among them
             self._known[address] = info
         return info
 
