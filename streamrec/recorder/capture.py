@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
@@ -27,7 +26,7 @@ from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals, shown_title
 from streamrec.recorder.take import Take
 from streamrec.recorder.watchdog import Watchdog
-from streamrec.recorder.writer import DiskFault, SegmentWriter
+from streamrec.recorder.writer import DiskFault, SegmentWriter, disk_reason
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -286,8 +285,7 @@ class Capture:
         if isinstance(fault, DiskFault):
             self._account.covered_until = fault.lost_from
             return Closed(fault.reason, fault.detail)
-        reason = GapReason.DISK_FULL if fault.errno in _FULL else GapReason.IO_ERROR
-        return Closed(reason, f"The disk does not work: {fault.strerror}.")
+        return Closed(disk_reason(fault), f"The disk does not work: {fault.strerror}.")
 
     def _show(self, writer: SegmentWriter | None) -> None:
         status = self.status
@@ -342,7 +340,6 @@ class Capture:
                 await self._tell_anyway(lambda: self._account.note(self._clock.now()))
 
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WATCHED: Final = {
     GapReason.STALLED: "Connected, but no media came.",
     GapReason.STARVED: "Media came at less than half of its speed.",

@@ -279,9 +279,14 @@ class SegmentWriter:
         return self._fault(error, lost_from=file.opened.start_time)
 
     def _fault(self, error: OSError, *, lost_from: datetime) -> DiskFault:
-        reason = GapReason.DISK_FULL if error.errno in _FULL else GapReason.IO_ERROR
+        reason = disk_reason(error)
         self._end_run(lost_from, reason.value)
         return DiskFault(f"The disk refused: {error.strerror}.", reason=reason, lost_from=lost_from)
+
+
+def disk_reason(error: OSError) -> GapReason:
+    """Whether the disk is full or broken."""
+    return GapReason.DISK_FULL if error.errno in _FULL else GapReason.IO_ERROR
 
 
 def closed_fact(
