@@ -193,6 +193,21 @@ def test_a_reconnect_does_not_probe_again(station: Station, noise: Clip, tmp_pat
     assert (connects, len(mount.connects)) == (2, 3)
 
 
+def test_an_attempt_can_be_given_up_while_it_is_finding_out(tmp_path: Path):
+    """The server is silent, and stopping does not wait for it."""
+
+    async def scenario(port: int) -> list[Event]:
+        source = sources(tmp_path, port).open(Address(f"http://127.0.0.1:{port}/"))
+        asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future(source.close()))
+        return [event async for event in source.events()]
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        events = asyncio.run(asyncio.wait_for(scenario(server.getsockname()[1]), 3))
+
+    assert [type(event) for event in events] == [Closed]
+    assert list((tmp_path / "children").iterdir()) == []
+
+
 def test_credentials_are_sent_and_never_told(tmp_path: Path):
     """The server asks, gets them, and refuses; they are in no event."""
     requests: list[bytes] = []

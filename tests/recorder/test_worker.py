@@ -229,6 +229,38 @@ def test_disabling_stops_at_once_and_the_last_second_is_told(
     assert unaccounted(channel_id) == timedelta()
 
 
+def test_another_address_is_recorded_from_then_on(
+    engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path
+):
+    """And a row that is written again with the address it had interrupts nothing."""
+    first, second = station.add("a", noise), station.add("b", noise)
+    channel_id = add(station.url("a"))
+    allowed = [f"127.0.0.1:{station.port}"]
+    with recorder(settings, log, station.port):
+        wait(lambda: recordings() >= 1, "a file")
+        for name in ("a", "b"):
+            draft = checked({"url": station.url(name), "name": f"At {name}"}, allow=allowed)
+            with db.Session.begin() as session:
+                channels.update(session, channel_id, draft)
+        wait(lambda: len(second.connects) == 2, "the other mount is probed and captured")
+        wait(lambda: state(channel_id) == "running", "it runs")
+
+    assert len(first.connects) == 2
+    assert unaccounted(channel_id) == timedelta()
+
+
+def test_a_recorder_refuses_a_schema_that_is_not_current(engine: Engine, settings: Settings, log: Path):
+    """And says which command to run."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+
+    with recorder(settings, log) as child:
+        status = child.wait(20)
+
+    assert status != 0
+    assert "NotReady" in log.read_text()
+
+
 def test_an_outage_is_one_gap_with_its_reason(
     engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path
 ):
