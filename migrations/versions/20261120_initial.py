@@ -237,7 +237,8 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
         sa.CheckConstraint(
-            "origin <> 'captured' OR (end_time > start_time AND size_bytes > 0 AND sha256 ~ '^[0-9a-f]{64}$' AND format IS NOT NULL AND run_id IS NOT NULL)",
+            "origin <> 'captured' OR (end_time > start_time AND size_bytes > 0"
+            " AND sha256 ~ '^[0-9a-f]{64}$' AND format IS NOT NULL AND run_id IS NOT NULL)",
             name=op.f("recording_captured_check"),
         ),
         sa.CheckConstraint("end_time >= start_time", name=op.f("recording_order_check")),
