@@ -46,8 +46,11 @@ _OUTPUT: Final[dict[FileFormat, dict[str, Any]]] = {
     FileFormat.AAC: {"f": "adts"},
     FileFormat.TS: {
         "f": "mpegts",
-        "mpegts_flags": "+pat_pmt_at_frames",
-        "muxdelay": 0,
+        # Seconds. ffmpeg repeats the tables ten times a second and gives each audio frame a PES packet of its own
+        # where nothing may wait: a sixth more bytes. Key frames have tables before them anyway.
+        "pat_period": 1,
+        "sdt_period": 10,
+        "muxdelay": 0.1,
         "muxpreload": 0,
     },
     FileFormat.MP4: {
