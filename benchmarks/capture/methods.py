@@ -30,10 +30,12 @@ class Method:
     name: str
     roots: Callable[[], set[int]]
     folder: Path
+    has_children: bool = True
 
     def read(self) -> processes.Reading:
         """CPU, memory and bytes on disk, now."""
-        pids = set().union(*(processes.tree(root) for root in self.roots()))
+        roots = self.roots()
+        pids = set().union(*(processes.tree(root) for root in roots)) if self.has_children else roots
         return processes.Reading(
             at=time.monotonic(),
             cpu={pid: processes.cpu_nanoseconds(pid) for pid in pids},
@@ -94,7 +96,7 @@ def _ripping(streamripper: str) -> Callable[[Source, Path], list[str]]:
 
 @contextmanager
 def _streamrec(source: Source, channels: int, folder: Path) -> Iterator[list[Method]]:
-    """A whole instance; the recorder with its children is one row, everything together another."""
+    """A whole instance; the recorder with and without its children, and everything together."""
     port = programs.free_port()
     settings = {
         "STREAMREC_PORT": str(port),
@@ -110,7 +112,8 @@ def _streamrec(source: Source, channels: int, folder: Path) -> Iterator[list[Met
         _add_channels(base_url, source, channels)
         archive = folder / "data" / "archive"
         yield [
-            Method("streamrec recorder", lambda: _recorders(process.pid), archive),
+            Method("streamrec recorder and its ffmpegs", lambda: _recorders(process.pid), archive),
+            Method("of these, the recorder alone", lambda: _recorders(process.pid), archive, has_children=False),
             Method("streamrec, all processes", lambda: {process.pid, *_servers(folder)}, archive),
         ]
 

@@ -13,7 +13,7 @@ from tests.station.clips import Clip
 _COMMON = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log warn;
 {user}{modules}
-events {{ worker_connections 256; }}
+events {{ worker_connections 2048; }}
 """
 _HLS = """
 http {{
