@@ -71,6 +71,12 @@ def test_the_documents_get_and_delete(api: httpx.Client) -> None:
     assert api.get("/channel").json() == [one]
 
 
+@pytest.mark.parametrize("path", ["/channel/0", "/channel/0/recording", "/recording/0"])
+def test_nothing_has_the_id_0(api: httpx.Client, path: str) -> None:
+    """The document's own tests ask for it; what is not there is 404."""
+    problem(api.get(path), 404)
+
+
 # --- writing ----------------------------------------------------------------------------------------------
 
 
