@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from connexion.resolver import RelativeResolver
 
 from streamrec import db, health
 from streamrec import settings as configuration
-from streamrec.handlers._calls import CallsMiddleware
+from streamrec.handlers._calls import CallsMiddleware, Threads
 from streamrec.handlers._checks import AnswerChecksMiddleware, RequestChecksMiddleware
 from streamrec.handlers._document import Document
 from streamrec.handlers._guard import Guard
@@ -27,8 +26,6 @@ from streamrec.handlers._problems import Answers
 from streamrec.handlers._rules import Rules
 from streamrec.settings import Settings
 
-THREADS = 40  # as many as connections that the pool of db.connect() may have
-
 
 def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
     """The ASGI application; without `settings`, with those of the process.
@@ -36,7 +33,7 @@ def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
     The order of the layers is their meaning: what is outer sees the answers of all that is inner.
     """
     settings = settings or configuration.load()
-    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
+    threads = Threads()
     document = Document(auth_required=settings.auth_required)
     app = connexion.AsyncApp(
         "streamrec",
@@ -60,7 +57,7 @@ def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
     return app
 
 
-def _lifespan(settings: Settings, threads: ThreadPoolExecutor) -> Any:
+def _lifespan(settings: Settings, threads: Threads) -> Any:
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
         engine = db.connect(settings, application="streamrec-api")
@@ -70,7 +67,7 @@ def _lifespan(settings: Settings, threads: ThreadPoolExecutor) -> Any:
             yield {"watch": watch}
         finally:
             watch.close()
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.close()
             engine.dispose()
 
     return lifespan
