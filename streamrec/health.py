@@ -143,13 +143,14 @@ class Watch:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="health")
         self._report: Report | None = None
         self._at = 0.0
+        self._born = time.monotonic()
         self._asked: Future[None] | None = None
 
     async def report(self) -> Report:
         """The state of at most a few seconds ago, within about 50 ms."""
         if self._age() > FRESH_SECONDS:
-            wait = FIRST_WAIT_SECONDS if self._report is None else WAIT_SECONDS
-            await asyncio.wait([asyncio.wrap_future(self.refresh())], timeout=wait)
+            left = self._born + FIRST_WAIT_SECONDS - time.monotonic() if self._report is None else 0.0
+            await asyncio.wait([asyncio.wrap_future(self.refresh())], timeout=max(left, WAIT_SECONDS))
         if self._report is None or self._age() > STALE_SECONDS:
             return AWAY
         return self._report

@@ -303,3 +303,19 @@ def test_metrics_are_those_of_all_workers(gunicorn: httpx.Client) -> None:
 
     count = 'streamrec_http_request_duration_seconds_count{operation="system.get_root",status="200"} 40.0'
     assert all(count in gunicorn.get("/metrics").text for _ in range(6))
+
+
+def test_health_answers_at_once_while_the_database_hangs(settings: Settings) -> None:
+    """A server that takes connections and says nothing; only in its first second an answer waits for it."""
+    assert settings.database_url is not None
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/x"
+        hanging = settings.model_copy(update={"database_url": settings.database_url.__class__(address)})
+        with serving(hanging) as api:
+            api.get("/health")
+            started = time.monotonic()
+            answer = api.get("/health")
+            took = time.monotonic() - started
+
+    assert answer.status_code == 503
+    assert took < 0.25  # 0.03 s and what a busy machine adds
