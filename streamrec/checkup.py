@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from streamrec import captures, db, instance, schema, serving
+from streamrec import captures, db, instance, schema
 from streamrec.errors import StreamrecError
 from streamrec.media import binary
 from streamrec.models import Recorder
-from streamrec.settings import Settings, config_files
+from streamrec.settings import Settings, config_files, refuse_samples
 
 LEAST_FREE_BYTES = 1_000_000_000
 
@@ -72,7 +72,7 @@ def _finding(subject: str, look: Callable[[Settings], str], settings: Settings) 
 
 
 def _settings(settings: Settings) -> str:
-    serving.refuse_samples(settings)
+    refuse_samples(settings)
     read = ", ".join(str(path) for path in config_files() if path.exists()) or "no file"
     return f"read from {read} and the environment"
 

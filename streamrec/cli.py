@@ -96,9 +96,9 @@ def api(upgrades: bool) -> None:
     logs.configure(loaded, "api")
     if not GUNICORN_CONFIG.exists():
         raise NotReady(f"There is no config/gunicorn.conf.py. Run: cp {GUNICORN_SAMPLE} config/gunicorn.conf.py")
-    from streamrec import instance, schema, serving
+    from streamrec import instance, schema
 
-    serving.refuse_samples(loaded)
+    settings.refuse_samples(loaded)
     if upgrades:
         with _database(loaded) as engine:
             schema.upgrade(engine)

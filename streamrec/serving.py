@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from streamrec import db, logs, schema
 from streamrec import settings as configuration
-from streamrec.errors import DatabaseAway, NotReady, StreamrecError
+from streamrec.errors import DatabaseAway, StreamrecError
 
 EX_CONFIG = 78  # sysexits.h
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -55,7 +55,7 @@ logger_class = Logger
 def on_starting(server: Any) -> None:
     """Refuse to serve what is not set up, and begin new counters."""
     try:
-        refuse_samples(_settings)
+        configuration.refuse_samples(_settings)
         _check_schema(server)
     except StreamrecError as exc:
         print(f"streamrec: {exc.detail}", file=sys.stderr)  # noqa: T201 - gunicorn has no better way to end
@@ -81,15 +81,6 @@ def child_exit(server: Any, worker: Any) -> None:
     from prometheus_client import multiprocess  # at its first import it looks for the folder that is set above
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-
-
-def refuse_samples(settings: configuration.Settings) -> None:
-    """Raises NotReady if a production service would run with the secret that everybody can read in the samples."""
-    if settings.production and settings.secret_key.get_secret_value() == configuration.SAMPLE_SECRET:
-        raise NotReady(
-            "Production does not start with the sample secret. Set STREAMREC_SECRET_KEY to something like"
-            ' the output of: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
-        )
 
 
 def _check_schema(server: Any) -> None:

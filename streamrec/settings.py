@@ -212,3 +212,12 @@ def load() -> Settings:
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'database'}: {e['msg']}" for e in exc.errors())
         raise NotReady(f"The settings do not fit: {faults}.") from exc
+
+
+def refuse_samples(settings: Settings) -> None:
+    """Raises NotReady if a production service would run with the secret that everybody can read in the samples."""
+    if settings.production and settings.secret_key.get_secret_value() == SAMPLE_SECRET:
+        raise NotReady(
+            "Production does not start with the sample secret. Set STREAMREC_SECRET_KEY to something like"
+            ' the output of: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
