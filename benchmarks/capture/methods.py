@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -54,13 +55,17 @@ def _each(name: str, command: Callable[[Source, Path], list[str]]) -> Start:
     @contextmanager
     def start(source: Source, channels: int, folder: Path) -> Iterator[list[Method]]:
         with ExitStack() as stack:
-            pids = set()
+            pids: set[int] = set()
             for number in range(channels):
                 own = folder / "out" / f"{number:04d}"
                 own.mkdir(parents=True)
                 process = stack.enter_context(programs.running(command(source, own), folder / f"{number:04d}.log"))
                 pids.add(process.pid)
-            yield [Method(name, lambda: pids, folder / "out")]
+            try:
+                yield [Method(name, lambda: pids, folder / "out")]
+            finally:
+                for pid in pids:  # all at once: one after the other they would take minutes
+                    os.kill(pid, signal.SIGKILL)
 
     return start
 
