@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Closed, Event
@@ -14,11 +16,31 @@ from streamrec.recorder.events import Chunk, Closed, Event
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
+class WatchedThreads(ThreadPoolExecutor):
+    """Threads that say whether they have anything left to do."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self._unfinished: set[Future[Any]] = set()
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(*args, **kwargs)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._unfinished)
+
+
 class FakeClock:
     """A clock that moves only when `advance` is awaited; sleepers wake in order, each at its own time."""
 
-    def __init__(self, start: datetime = NOON) -> None:
+    def __init__(self, start: datetime = NOON, *, threads: WatchedThreads | None = None) -> None:
+        """While `threads` work, no time passes."""
         self._wall = start
+        self._threads = threads
         self._seconds = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = count()
@@ -44,28 +66,30 @@ class FakeClock:
     async def advance(self, seconds: float, *, settle: Callable[[], object] = lambda: None) -> None:
         """Let time pass; whoever wakes runs before the next one does."""
         end = self._seconds + seconds
-        await idle()
+        await self.idle()
         while self._sleepers and self._sleepers[0][0] <= end:
             at, _, future = heapq.heappop(self._sleepers)
             self._move_to(at)
             if not future.done():
                 future.set_result(None)
-            await idle()
+            await self.idle()
             settle()
         self._move_to(end)
-        await idle()
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Let every task that can go on do so, and every thread finish."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+        while self._threads is not None and self._threads.is_busy:
+            await asyncio.sleep(0.0005)
+            if not self._threads.is_busy:
+                for _ in range(10):
+                    await asyncio.sleep(0)
 
     def _move_to(self, seconds: float) -> None:
         self._wall += timedelta(seconds=max(0.0, seconds - self._seconds))
         self._seconds = max(self._seconds, seconds)
-
-
-async def idle() -> None:
-    """Let every task that can go on do so, threads of the disk included."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-    for _ in range(3):
-        await asyncio.sleep(0.001)
 
 
 class ScriptedSource:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from streamrec.recorder.gate import Gate
 from streamrec.recorder.sources.ffmpeg import Address
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
-from tests.fakes import NOON, FakeClock, ScriptedSource, ScriptedSources, idle
+from tests.fakes import NOON, FakeClock, ScriptedSource, ScriptedSources, WatchedThreads
 
 FRAME = b"\xff\xfb\x94\xc0" + bytes(380)  # MPEG-1 layer III, 128 kb/s, 48 kHz, mono: 384 bytes, 24 ms
 OPENED = Opened(FileFormat.MP3, "mp3")
@@ -40,8 +39,8 @@ def frames(seconds: float) -> bytes:
 class Stage:
     """A capture, its clock, its station and its spool."""
 
-    def __init__(self, folder: Path, disk: ThreadPoolExecutor) -> None:
-        self.clock = FakeClock()
+    def __init__(self, folder: Path, disk: WatchedThreads) -> None:
+        self.clock = FakeClock(threads=disk)
         self.sources = ScriptedSources(self.clock)
         self.spool = Spool(folder / "spool")
         self.archive = Tree(folder / "archive")
@@ -75,11 +74,11 @@ class Stage:
         for _ in range(round(seconds / 0.24)):
             await self.clock.advance(0.24)
             self.source.media(frames(0.24))
-        await idle()
+        await self.clock.idle()
 
     async def connect(self) -> None:
         """The station answers the attempt that is going on."""
-        await idle()
+        await self.clock.idle()
         self.source.push(OPENED)
 
     async def stop(self, until: float | None = None) -> None:
@@ -104,7 +103,7 @@ def seconds(moment) -> float:
 
 @asynccontextmanager
 async def staged(folder: Path) -> AsyncIterator[Stage]:
-    with ThreadPoolExecutor(2) as disk:
+    with WatchedThreads() as disk:
         stage = Stage(folder, disk)
         try:
             yield stage
@@ -196,7 +195,7 @@ def test_an_outage_is_one_gap_that_grows_and_ends_exactly(tmp_path: Path):
         await stage.connect()
         await stage.play(12)
         stage.source.push(ENDED)
-        await idle()
+        await stage.clock.idle()
         for _ in range(60):
             if not stage.source.is_closed and stage.capture.status.state is CaptureState.STARTING:
                 stage.source.push(Closed(GapReason.SOURCE_REFUSED, "The connection was refused."))
