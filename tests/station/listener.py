@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,8 +30,12 @@ class Listener:
         self._socket.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         self._data = bytearray()
         self._heard: list[Heard] = []
-        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread = threading.Thread(target=self._until_it_ends, daemon=True)
         self._thread.start()
+
+    def _until_it_ends(self) -> None:
+        with suppress(OSError):  # a station that goes may reset the connection
+            self._listen()
 
     def _listen(self) -> None:
         head, found, body = b"", b"", b""
@@ -47,7 +52,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
         self._socket.close()
 
