@@ -6,13 +6,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, NoReturn
 
 import click
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import NullPool
 
 from streamrec import __version__, logs, settings
 from streamrec.errors import NotReady, StreamrecError
@@ -54,17 +53,11 @@ def _configured(process: str) -> Callable[[Callable[..., None]], Callable[..., N
     return decorate
 
 
-@contextmanager
-def _database(loaded: Settings) -> Iterator[Engine]:
-    """An engine, and the embedded server under it while it is needed."""
-    from streamrec import db, embedded
+def _database(loaded: Settings) -> AbstractContextManager[Engine]:
+    """An engine, and the embedded server under it while it is needed; imported late, for `version` needs neither."""
+    from streamrec import instance
 
-    with embedded.running(loaded) if loaded.is_embedded else nullcontext():
-        engine = db.engine_for(loaded, application="streamrec-cli", poolclass=NullPool)
-        try:
-            yield engine
-        finally:
-            engine.dispose()
+    return instance.database(loaded)
 
 
 # --- running ----------------------------------------------------------------------------------------------
