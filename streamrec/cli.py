@@ -54,7 +54,7 @@ def _configured(process: str) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def _database(loaded: Settings) -> AbstractContextManager[Engine]:
-    """An engine, and the embedded server under it while it is needed; imported late, for `version` needs neither."""
+    """An engine, and the embedded server under it while needed; `version` needs neither."""
     from streamrec import instance
 
     return instance.database(loaded)
