@@ -119,6 +119,8 @@ def instance(data: Path, *arguments: str, cwd: Path = PROJECT, **variables: str)
             stderr=sink,
             env=environment(data, port, **variables),
             start_new_session=True,
+            # What runs the tests may ignore it, and an instance that was told to, as by nohup, keeps ignoring it.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
     started = Instance(process, data, port, log)
     try:
