@@ -1,6 +1,6 @@
 """Requests per second and p99 of `GET /channel` (100 rows) and `POST /channel`, beside plain Flask and FastAPI.
 
-    DATABASE_URL=postgresql://... python benchmarks/api/run.py [--windows 3] [--seconds 5]
+    DATABASE_URL=postgresql://... python -m benchmarks.api.run [--windows 3] [--seconds 5]
 
 Needs the Debian package wrk, and for the FastAPI row `pip install fastapi`. One gunicorn worker each; the
 windows of all servers are interleaved, so that what else the machine does falls on all alike.
