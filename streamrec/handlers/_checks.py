@@ -28,6 +28,7 @@ from streamrec.handlers._rules import Rules
 _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?", re.ASCII)
+_MOST_PARAMETERS = 100
 _MISSING = object()
 _Validator = jsonschema_rs.Draft4Validator
 
@@ -123,9 +124,10 @@ class RequestChecks:
 
     def _pick_query(self, query: bytes, arguments: dict[str, Any]) -> None:
         given: dict[str, list[str]] = {}
-        if query:
-            for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100):
-                given.setdefault(name, []).append(value)
+        if query.count(b"&") >= _MOST_PARAMETERS:
+            raise Invalid(f"query: may have {_MOST_PARAMETERS} parameters", field="query")
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            given.setdefault(name, []).append(value)
         for name in given:
             if name not in self._query:
                 raise Invalid(f"{name[:100]}: is not a parameter that is known here", field=name[:100])

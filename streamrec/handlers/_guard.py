@@ -157,9 +157,16 @@ def check_origin(given: list[bytes], host: str) -> None:
     Raises:
         Refused: another site asks.
     """
-    for origin in given:
-        if urlsplit(origin.decode("latin-1").lower()).netloc != host:
-            raise Refused(403, "cross-origin", "Origin: another site may not change anything here.")
+    if any(_authority(origin.decode("latin-1").lower()) != host for origin in given):
+        raise Refused(403, "cross-origin", "Origin: another site may not change anything here.")
+
+
+def _authority(origin: str) -> str | None:
+    """The host and port of an origin, or None if it is none: urlsplit raises for a broken address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def check_length(given: list[bytes], most: int) -> None:

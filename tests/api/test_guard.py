@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamrec.errors import Invalid
@@ -123,6 +123,23 @@ def test_a_host_is_given_exactly_once_and_well_formed(given: list[bytes]) -> Non
         _guard.Hosts(Settings()).check(given)
 
     assert caught.value.status == 400
+
+
+@given(st.binary(max_size=50))
+@example(b"http://[::1")
+@example("http://\xbd.example".encode("latin-1"))
+def test_any_origin_but_ours_is_refused(origin: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        _guard.check_origin([origin], "localhost:8000")
+
+    assert caught.value.status == 403
+
+
+def test_a_query_of_a_thousand_parameters_is_400(api: httpx.Client) -> None:
+    answer = api.get("/channel?" + "&".join(["limit=1"] * 1000))
+
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "query"
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
