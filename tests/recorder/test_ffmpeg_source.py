@@ -141,7 +141,7 @@ def test_a_station_that_hangs_up_has_ended(station: Station, noise: Clip, tmp_pa
 
     events = heard(sources(tmp_path, station.port), station.url("a"), hang_up)
 
-    assert events[-1] == Closed(GapReason.SOURCE_ENDED, "The stream ended.")
+    assert events[-1].reason is GapReason.SOURCE_ENDED  # with a word for an end or a reset, as the kernel has it
 
 
 def _child(folder: Path) -> int:
