@@ -265,7 +265,7 @@ class SegmentWriter:
         return self._fault(error, lost_from=end)
 
     def _spoiled(self, file: _File, error: OSError) -> DiskFault:
-        """Give the file up. It stays as ".bad" for a person to look at, and never gets a row.
+        """Give the file up. What is in it stays as ".bad" for a person to look at, and never gets a row.
 
         A failed sync may have thrown away any of the data, and the next one would not say so.
         """
@@ -275,6 +275,9 @@ class SegmentWriter:
             with contextlib.suppress(OSError):
                 self._archive.rename(name, key + layout.BAD)
                 break
+        if file.size == 0:  # nothing to look at, and a disk that is full must not get a file with every attempt
+            with contextlib.suppress(OSError):
+                self._archive.unlink(key + layout.BAD)
         self._spool.done(file.opened)
         return self._fault(error, lost_from=file.opened.start_time)
 
