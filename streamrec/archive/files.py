@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,9 @@ class Tree:
 
     def __init__(self, path: Path) -> None:
         """Open `path`, which may itself be a link, and create it if it is missing."""
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.path = path
-        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
+        self._root = _made(path)
+        self._lock = threading.Lock()
 
     def create(self, name: str) -> int:
         """A descriptor for a new file, open for writing; missing folders are made and synced."""
@@ -99,10 +100,20 @@ class Tree:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _return(self) -> None:
+        """Make the folder anew if it was deleted: a descriptor of one that is gone takes no file ever again."""
+        with self._lock:
+            if self._root >= 0 and os.fstat(self._root).st_nlink == 0:
+                made = _made(self.path)
+                os.dup2(made, self._root, inheritable=False)  # other threads go on using the number
+                os.close(made)
+
     @contextmanager
     def _folder(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         """A descriptor of the folder that holds `name`, reached one part at a time, and the last part."""
         *folders, base = _parts(name)
+        if make:
+            self._return()
         descriptor = os.dup(self._root)
         try:
             for part in folders:
@@ -112,6 +123,12 @@ class Tree:
             yield descriptor, base
         finally:
             os.close(descriptor)
+
+
+def _made(path: Path) -> int:
+    """A descriptor of the folder, created if it is missing."""
+    path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
 
 
 def _parts(name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_create_makes_folders(tree: Tree) -> None:
     assert written(tree, "a/b/c.txt").read_bytes() == b"data"
     assert tree.names("a") == ["b"]
     assert tree.names("a/b") == ["c.txt"]
+
+
+def test_a_folder_that_was_deleted_is_made_again(tree: Tree) -> None:
+    """Nobody has to start the recorder anew."""
+    written(tree, "a/b")
+    shutil.rmtree(tree.path)
+
+    assert written(tree, "a/c").read_bytes() == b"data"
+    assert tree.names("a") == ["c"]
 
 
 def test_create_refuses_a_name_that_is_taken(tree: Tree) -> None:
