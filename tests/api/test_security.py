@@ -67,6 +67,20 @@ def test_these_are_public(closed_api: httpx.Client, path: str) -> None:
     assert closed_api.get(path).status_code == 200
 
 
+def test_only_the_front_page_and_health_may_be_asked_without_a_key(closed_api: httpx.Client) -> None:
+    """Being on the same machine is no key: POST /shutdown asks for one too."""
+    paths = closed_api.get("/openapi.json").json()["paths"]
+
+    public = {
+        (method, path)
+        for path, item in paths.items()
+        for method in item.keys() & {"get", "post", "put", "patch", "delete"}
+        if closed_api.request(method, path.format(channel_id=1, recording_id=1)).status_code != 401
+    }
+
+    assert public == {("get", "/"), ("get", "/health")}
+
+
 def test_a_bad_request_without_a_key_is_401_first(closed_api: httpx.Client) -> None:
     """Nobody learns the rules of a door that is closed."""
     assert closed_api.post("/channel", json={"keyname": 1}).status_code == 401
