@@ -33,6 +33,7 @@ class Account:
         is_down = reason is GapReason.RECORDER_DOWN
         detail = "No recorder was running." if is_down else "The capture has not begun yet."
         self._outage: _Outage | None = _Outage(covered_until, reason, detail)
+        self._last: tuple[_Outage, datetime] | None = None  # the outage before this recording, and its end
 
     @property
     def is_out(self) -> bool:
@@ -41,7 +42,7 @@ class Account:
 
     def lose(self, reason: GapReason, detail: str) -> GapNoted | None:
         """Nothing is recorded from `covered_until` on; the gap that this completes, if it does."""
-        before = self._outage
+        before = self._outage = self._outage or self._unbroken()
         completed = None
         if before is not None and before.reason is not GapReason.RECORDER_DOWN:
             before.reason, before.detail = reason, detail
@@ -51,6 +52,10 @@ class Account:
             self.covered_until = self._began
         self._outage = _Outage(self.covered_until, reason, detail)
         return completed
+
+    def _unbroken(self) -> _Outage | None:
+        """The last outage, if nothing of what was recorded after it was kept, as when the disk is full."""
+        return self._last[0] if self._last is not None and self.covered_until <= self._last[1] else None
 
     def note(self, until: datetime) -> GapNoted | None:
         """The outage so far, if there is one and it has a length."""
@@ -69,6 +74,7 @@ class Account:
 
     def resume(self, at: datetime) -> None:
         """The outage is over: media is recorded from `at` on."""
+        self._last = (self._outage, at) if self._outage is not None else None
         self._outage, self.covered_until = None, at
 
     def recorded(self, until: datetime) -> None:

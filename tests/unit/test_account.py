@@ -124,3 +124,20 @@ def test_rows_never_overlap_and_leave_nothing_out(story):
 
     assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert not spans or spans[0][0] == at(0)
+
+
+def test_an_attempt_of_which_nothing_is_kept_leaves_the_outage_one_gap():
+    """A full disk takes the first bytes of each attempt and loses them again."""
+    books = account()
+    books.resume(at(0))
+    books.recorded(at(10))
+    books.lose(GapReason.DISK_FULL, "No space left.")
+    first = books.resumption(at(14))
+    books.resume(at(14))
+    books.recorded(at(15))
+    books.covered_until = at(14)  # the disk refused what came after
+    books.lose(GapReason.DISK_FULL, "No space left.")
+    last = books.resumption(at(30))
+
+    assert first.uuid == last.uuid
+    assert (last.start_time, last.end_time) == (at(10), at(30))
