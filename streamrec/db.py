@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg2 import InterfaceError as InterfaceDriverError
 from psycopg2 import OperationalError as OperationalDriverError
+from psycopg2 import extensions
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect, Engine
@@ -19,6 +21,11 @@ from sqlalchemy.orm import sessionmaker
 
 from streamrec.errors import DatabaseAway
 from streamrec.settings import Settings
+
+CONNECT_SECONDS = 3.0
+MARGIN_SECONDS = 1.0  # what a server that lives takes to say that a statement ran out of time
+
+_CONNECTING = 20  # psycopg2's CONN_STATUS_CONNECTING, which it does not export
 
 Session = sessionmaker(expire_on_commit=False)
 
@@ -45,7 +52,7 @@ def engine_for(settings: Settings, *, application: str = "streamrec", **options:
         settings.database(),
         connect_args={
             "application_name": application,
-            "connect_timeout": 3,  # seconds
+            "connection_factory": _impatient(settings.db_timeout_seconds + MARGIN_SECONDS),
             "options": f"-c statement_timeout={timeout} -c lock_timeout={timeout} -c timezone=UTC",
             "tcp_user_timeout": timeout,
             "keepalives_idle": 5,
@@ -53,6 +60,33 @@ def engine_for(settings: Settings, *, application: str = "streamrec", **options:
         hide_parameters=True,  # credentials must not reach a log through an error text
         **options,
     )
+
+
+def _impatient(seconds: float) -> type[extensions.connection]:
+    """A class of connections that give up a server which says nothing for so long."""
+    return type("Impatient", (extensions.connection,), {"patience": seconds})
+
+
+def _wait(connection: Any) -> None:
+    """What psycopg2 calls instead of waiting for ever for a server that hangs with its socket open.
+
+    No option of libpq ends that wait: the server's own time-outs hang with it, and the kernel goes on taking what
+    is sent. The connection is closed by the exception.
+
+    Raises:
+        psycopg2.OperationalError: the server said nothing for `patience` seconds, or CONNECT_SECONDS at first.
+    """
+    patience = getattr(connection, "patience", None)
+    while (state := connection.poll()) != extensions.POLL_OK:
+        if connection.status == _CONNECTING and patience is not None:
+            patience = CONNECT_SECONDS
+        waiting = select.poll()
+        waiting.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+        if not waiting.poll(None if patience is None else patience * 1000):
+            raise OperationalDriverError("the server said nothing for too long")
+
+
+extensions.set_wait_callback(_wait)
 
 
 def connect(settings: Settings, *, application: str = "streamrec") -> Engine:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import select
+import socket
+from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
-from streamrec import db
+from streamrec import db, embedded
 from streamrec.errors import DatabaseAway
 from streamrec.settings import Settings
 
@@ -44,6 +47,34 @@ def test_a_slow_statement_gives_up(database: str) -> None:
     with pytest.raises(DatabaseAway), db.away_as_unavailable(), engine.connect() as connection:
         connection.execute(sa.text("SELECT pg_sleep(5)"))
     engine.dispose()
+
+
+def test_a_server_that_hangs_is_away(tmp_path: Path) -> None:
+    """Its own time-outs hang with it, and its socket stays open."""
+    settings = Settings(data_dir=tmp_path, database_url=None, db_host=None, db_timeout_seconds=0.2)
+    with embedded.running(settings):
+        engine = db.engine_for(settings)
+        with engine.connect() as connection:
+            backend = psutil.Process(connection.scalar(sa.text("SELECT pg_backend_pid()")))
+            backend.suspend()
+            try:
+                with pytest.raises(DatabaseAway), db.away_as_unavailable():
+                    connection.execute(sa.text("SELECT 1"))
+            finally:
+                backend.resume()
+
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT pg_backend_pid()")) != backend.pid
+        engine.dispose()
+
+
+def test_a_server_that_never_greets_is_away() -> None:
+    """It takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        engine = db.engine_for(Settings(database_url=f"postgresql://x@127.0.0.1:{mute.getsockname()[1]}/x"))
+
+        with pytest.raises(DatabaseAway), db.away_as_unavailable(), engine.connect():
+            pass
 
 
 def drain_for_good(listener: db.Listener) -> None:
