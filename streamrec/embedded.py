@@ -70,6 +70,11 @@ def running(settings: Settings) -> Iterator[None]:
                     stop(settings)
 
 
+def has_ended(settings: Settings) -> bool:
+    """Whether no server is there; one that hangs, or is still coming up, is."""
+    return _pid(settings) is None
+
+
 def ensure(settings: Settings) -> None:
     """Initialise and start the server unless it runs already, and create the database `streamrec`.
 

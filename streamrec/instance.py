@@ -8,18 +8,20 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 import click
+import psycopg2
 import structlog
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from streamrec import __version__, db, embedded, schema
-from streamrec.errors import Conflict
+from streamrec.errors import Conflict, NotReady
 from streamrec.media import binary
 from streamrec.settings import Settings
 from streamrec.up import Child, Supervisor, stop_signals
@@ -28,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 SERVING = ("-c", "python:streamrec.serving")
 UP_PID = "STREAMREC_UP_PID"  # whom POST /shutdown asks to stop
+KEEP_SECONDS = 1.0  # between two looks whether the embedded PostgreSQL is there
+RETRY_SECONDS = 5.0
 
 
 def run(
@@ -63,12 +67,38 @@ def run_api(settings: Settings, gunicorn_options: Sequence[str]) -> None:
 @contextmanager
 def database(settings: Settings) -> Iterator[Engine]:
     """An engine without a pool, and the embedded server under it while it is needed."""
-    with embedded.running(settings) if settings.is_embedded else nullcontext():
+    with _kept(settings) if settings.is_embedded else nullcontext():
         engine = db.engine_for(settings, application="streamrec-up", poolclass=NullPool)
         try:
             yield engine
         finally:
             engine.dispose()
+
+
+@contextmanager
+def _kept(settings: Settings) -> Iterator[None]:
+    """The embedded server runs, and is started again when it dies, from lack of memory for example."""
+    leaving = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(settings, leaving), name="postgres-keeper", daemon=True)
+    with embedded.running(settings):
+        keeper.start()
+        try:
+            yield
+        finally:
+            leaving.set()
+            keeper.join()
+
+
+def _keep(settings: Settings, leaving: threading.Event) -> None:
+    while not leaving.wait(KEEP_SECONDS):
+        if not embedded.has_ended(settings):
+            continue
+        log.error("PostgreSQL has ended; it is started again")
+        try:
+            embedded.ensure(settings)
+        except (NotReady, OSError, psycopg2.Error) as exc:
+            log.error("PostgreSQL does not start", error=str(exc), next_try_in_seconds=RETRY_SECONDS)
+            leaving.wait(RETRY_SECONDS)
 
 
 def _recorder() -> Child:

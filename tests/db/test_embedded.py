@@ -7,13 +7,14 @@ import os
 import pwd
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
 import psycopg2
 import pytest
 
-from streamrec import embedded
+from streamrec import embedded, instance
 from streamrec.errors import NotReady
 from streamrec.settings import Settings, socket_dir
 
@@ -121,6 +122,27 @@ def test_after_a_power_cut_it_recovers(here: Settings) -> None:
 
         embedded.ensure(here)
         assert ask(here, "SELECT number FROM kept") == 7
+
+
+def test_an_instance_starts_a_server_again_that_was_killed(here: Settings) -> None:
+    """Nobody has to notice that it is gone."""
+    with instance.database(here):
+        ask(here, "CREATE TABLE kept AS SELECT 1 AS number; SELECT 1")
+        killed = postmaster(here)
+        killed.kill()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not is_back(here, killed):
+            time.sleep(0.05)
+
+        assert ask(here, "SELECT number FROM kept") == 1
+
+
+def is_back(settings: Settings, killed: psutil.Process) -> bool:
+    """Whether another server than `killed` answers."""
+    try:
+        return bool(ask(settings, "SELECT 1")) and postmaster(settings).pid != killed.pid
+    except (psycopg2.OperationalError, FileNotFoundError):
+        return False
 
 
 def test_a_pid_that_somebody_else_has_now_is_not_taken_for_the_server(here: Settings) -> None:
