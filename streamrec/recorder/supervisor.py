@@ -236,10 +236,11 @@ class Supervisor:
         channel_id = order.channel_id
         if channel_id in self._tasks:
             return  # its last capture is still closing its file; the next round finds it gone
+        ends = (pending_until(self._tools.spool, channel_id), self._ended.get(channel_id))
+        # After the spool: a fact that leaves it meanwhile is in the database, and not in neither.
         account = await asyncio.to_thread(_in_session, lambda session: told(session, channel_id))
         if account is None:
             return  # disabled meanwhile; the next round knows
-        ends = (pending_until(self._tools.spool, channel_id), self._ended.get(channel_id))
         pending = max((end for end in ends if end is not None), default=None)
         covered_until, reason = beginning(account, pending, self._tools.clock.now())
         capture = Capture(order, self._tools, covered_until=covered_until, reason=reason)
