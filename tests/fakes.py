@@ -124,8 +124,6 @@ class ScriptedSource:
 class ScriptedSources:
     """Makes a ScriptedSource for every attempt, and keeps them."""
 
-    name = "scripted"
-
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self.attempts: list[ScriptedSource] = []

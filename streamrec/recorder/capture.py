@@ -18,10 +18,9 @@ from streamrec.clock import Clock
 from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state
 from streamrec.recorder.account import Account
-from streamrec.recorder.events import Chunk, Closed, Event, Opened, Source, Title
+from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
 from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.gate import Gate
-from streamrec.recorder.sources.ffmpeg import Address
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals, shown_title
 from streamrec.recorder.take import Take
@@ -47,8 +46,6 @@ class Order:
 
 class Opener(Protocol):
     """Makes attempts."""
-
-    name: str
 
     def open(self, address: Address) -> Source:
         """A new attempt at `address`."""

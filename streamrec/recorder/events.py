@@ -1,4 +1,4 @@
-"""What a source tells a capture, in the order in which it happened."""
+"""What a source is given, and what it tells a capture, in the order in which it happened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamrec.models import FileFormat, GapReason
+from streamrec.egress import Credentials
+from streamrec.models import CaptureMode, FileFormat, GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a station is, and how it is to be captured; the credentials show in no repr."""
+
+    url: str
+    credentials: Credentials | None = None
+    mode: CaptureMode = CaptureMode.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +25,7 @@ class Opened:
 
     format: FileFormat
     codecs: str  # ffmpeg's names, video first: "h264+aac"
+    source: str = "ffmpeg"  # the kind of source: icy, hls or ffmpeg
 
 
 @dataclass(frozen=True, slots=True)

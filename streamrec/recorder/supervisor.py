@@ -20,8 +20,8 @@ from streamrec.egress import Credentials
 from streamrec.errors import DatabaseAway
 from streamrec.models import Channel, ChannelCredential, Coverage, EnabledPeriod, GapReason
 from streamrec.recorder.capture import Capture, Order, Tools
+from streamrec.recorder.events import Address
 from streamrec.recorder.facts import GapNoted, SegmentClosed
-from streamrec.recorder.sources.ffmpeg import Address
 from streamrec.recorder.spool import Spool
 
 log = structlog.get_logger(__name__)
@@ -68,16 +68,16 @@ def orders(session: Session) -> dict[int, Order]:
     """Every channel that is to be recorded."""
     rows = session.execute(
         sa.select(
-            *(Channel.id, Channel.keyname, Channel.url, Channel.segment_seconds),
+            *(Channel.id, Channel.keyname, Channel.url, Channel.capture, Channel.segment_seconds),
             *(ChannelCredential.username, ChannelCredential.password),
         )
         .outerjoin(ChannelCredential, ChannelCredential.channel_id == Channel.id)
         .where(Channel.enabled, Channel.deleted_at.is_(None))
     )
     found: dict[int, Order] = {}
-    for channel_id, keyname, url, segment_seconds, username, password in rows:
+    for channel_id, keyname, url, mode, segment_seconds, username, password in rows:
         credentials = Credentials(username, password) if username is not None else None
-        found[channel_id] = Order(channel_id, keyname, Address(url, credentials), segment_seconds)
+        found[channel_id] = Order(channel_id, keyname, Address(url, credentials, mode), segment_seconds)
     return found
 
 

@@ -176,7 +176,7 @@ class Take:
             self.run_id,
             self.order.channel_id,
             self._tools.recorder_id,
-            self._tools.sources.name,
+            self._opened.source,
             self._opened.format,
             self._opened.codecs,
             clock.wall(0),

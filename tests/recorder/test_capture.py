@@ -15,10 +15,9 @@ import pytest
 from streamrec.archive.files import Tree
 from streamrec.models import CaptureState, FileFormat, GapReason
 from streamrec.recorder.capture import Capture, Order, Tools
-from streamrec.recorder.events import Closed, Opened, Title
+from streamrec.recorder.events import Address, Closed, Opened, Title
 from streamrec.recorder.facts import GapNoted, RunEnded, RunStarted, SegmentClosed
 from streamrec.recorder.gate import Gate
-from streamrec.recorder.sources.ffmpeg import Address
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
 from tests.fakes import NOON, FakeClock, ScriptedSource, ScriptedSources, WatchedThreads

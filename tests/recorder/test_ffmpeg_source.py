@@ -16,8 +16,8 @@ from streamrec.clock import SystemClock
 from streamrec.egress import Credentials
 from streamrec.media import process
 from streamrec.models import FileFormat, GapReason
-from streamrec.recorder.events import Chunk, Closed, Event, Opened, Title
-from streamrec.recorder.sources.ffmpeg import Address, Sources
+from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Title
+from streamrec.recorder.sources.ffmpeg import Sources
 from tests.station import programs
 from tests.station.clips import Clip
 from tests.station.faulty import Fault, Station

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamrec.models import GapReason
 from streamrec.recorder.capture import Order
-from streamrec.recorder.sources.ffmpeg import Address
+from streamrec.recorder.events import Address
 from streamrec.recorder.supervisor import Change, Start, Stop, Told, beginning, reconcile
 from tests.fakes import NOON
 

@@ -10,14 +10,13 @@ from typing import Final
 
 from streamrec import egress
 from streamrec.clock import Clock
-from streamrec.egress import Credentials
 from streamrec.errors import Invalid
 from streamrec.media import ffmpeg
 from streamrec.media.probe import MediaInfo, probe_async
 from streamrec.media.process import GRACE_SECONDS, Child
 from streamrec.media.report import Failure, Lines, Report
 from streamrec.models import GapReason
-from streamrec.recorder.events import Chunk, Closed, Event, Opened, Source, Title
+from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
 
 TICK_SECONDS: Final = 0.2
 BUSY_TICK_SECONDS: Final = 0.01
@@ -29,14 +28,6 @@ MOST_KNOWN: Final = 4096
 PROBE_SECONDS: Final = 12.0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a station is; the credentials show in no repr."""
-
-    url: str
-    credentials: Credentials | None = None
-
-
 @dataclass(slots=True)
 class Sources:
     """Opens sources and remembers, per address, what was found there, so that a reconnect need not probe."""
@@ -45,7 +36,6 @@ class Sources:
     clock: Clock
     allow: tuple[str, ...]
     register: Path
-    name: str = "ffmpeg"
     _known: dict[Address, MediaInfo] = field(default_factory=dict)
 
     def open(self, address: Address) -> Source:
