@@ -103,7 +103,7 @@ class StreamUrl:
     @property
     def endpoint(self) -> str:
         """`host:port` as STREAMREC_EGRESS_ALLOW writes it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return _endpoint(self.host, self.port)
 
     def is_same_server(self, other: StreamUrl) -> bool:
         """Whether credentials for `other` may be sent here too."""
@@ -284,35 +284,55 @@ def check(url: str, allow: Iterable[str] = (), resolve: Resolver | None = None) 
     parsed = parse(url)
     if parsed.endpoint in {entry.lower() for entry in allow}:
         return ()
-    if parsed.port in _NOT_STREAMING_PORTS:
-        raise _denied(parsed, f"port {parsed.port} belongs to a service that does not stream", "port")
-    literal = _literal(parsed.host)
-    found = [literal] if literal else _addresses((resolve or resolve_bounded)(parsed.host))
-    for address in found:
+    _check_port(parsed.endpoint, parsed.port)
+    address = literal(parsed.host)
+    found = [str(address)] if address else (resolve or resolve_bounded)(parsed.host)
+    return check_addresses(parsed.host, parsed.port, found)
+
+
+def check_addresses(
+    host: str, port: int, found: Iterable[str], allow: frozenset[str] = frozenset()
+) -> tuple[Address, ...]:
+    """Refuse a host one of whose addresses `found` is not for recording; `allow` holds endpoints in lower case.
+
+    Raises EgressDenied.
+    """
+    endpoint = _endpoint(host, port)
+    addresses = tuple(ipaddress.ip_address(text.partition("%")[0]) for text in found)
+    if endpoint in allow:
+        return addresses
+    _check_port(endpoint, port)
+    for address in addresses:
         rule = denied_as(address)
         if rule is not None:
-            verb = "is" if literal else "resolves to"
-            raise _denied(parsed, f"its host {verb} a {rule} address", rule)
-    return tuple(found)
+            verb = "is" if literal(host) else "resolves to"
+            raise _denied(endpoint, f"its host {verb} a {rule} address", rule)
+    return addresses
 
 
-def _denied(parsed: StreamUrl, because: str, rule: str) -> EgressDenied:
+def _check_port(endpoint: str, port: int) -> None:
+    if port in _NOT_STREAMING_PORTS:
+        raise _denied(endpoint, f"port {port} belongs to a service that does not stream", "port")
+
+
+def _denied(endpoint: str, because: str, rule: str) -> EgressDenied:
     return EgressDenied(
-        f"The URL may not be captured: {because}. STREAMREC_EGRESS_ALLOW={parsed.endpoint} would allow it.",
+        f"The URL may not be captured: {because}. STREAMREC_EGRESS_ALLOW={endpoint} would allow it.",
         field="url",
         rule=rule,
     )
 
 
-def _literal(host: str) -> Address | None:
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def literal(host: str) -> Address | None:
+    """The address that `host` (as in StreamUrl) spells, or None if it is a name."""
     if ":" in host:
         return ipaddress.IPv6Address(host)
     labels = host.split(".")
     return _ipv4(labels) if _NUMERIC_LABEL.match(labels[-1]) else None
-
-
-def _addresses(texts: Iterable[str]) -> list[Address]:
-    return [ipaddress.ip_address(text.partition("%")[0]) for text in texts]
 
 
 _lookups = threading.BoundedSemaphore(32)  # look-ups that hang must not pile up threads without end

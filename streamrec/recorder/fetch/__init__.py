@@ -1,0 +1,1 @@
+"""Fetching over HTTP: names, connections, TLS, redirects and answers, under the egress rules at every hop."""

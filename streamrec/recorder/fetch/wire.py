@@ -1,0 +1,64 @@
+"""Bytes over a non-blocking socket, plain or TLS alike."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+
+def receive(sock: socket.socket, limit: int) -> bytes | None:
+    """Up to `limit` bytes that are there now; None if there are none yet, b"" at the end.
+
+    Raises OSError for a connection that broke.
+    """
+    try:
+        return sock.recv(limit)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return None
+
+
+async def read_some(sock: socket.socket, limit: int) -> bytes:
+    """Wait for bytes, at most `limit`; b"" at the end. Raises OSError for a connection that broke."""
+    while (data := receive(sock, limit)) is None:
+        await readable(sock)
+    return data
+
+
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """Send it all. Raises OSError for a connection that broke."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[sock.send(left) :]
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            await writable(sock)
+        except ssl.SSLWantReadError:
+            await readable(sock)
+
+
+async def readable(sock: socket.socket) -> None:
+    """Wait until there is something to read. With TLS, call `receive` first: it may hold decrypted bytes."""
+    loop, number = asyncio.get_running_loop(), sock.fileno()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(number, _resolve, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(number)
+
+
+async def writable(sock: socket.socket) -> None:
+    """Wait until there is room to write."""
+    loop, number = asyncio.get_running_loop(), sock.fileno()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(number, _resolve, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(number)
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
