@@ -143,7 +143,7 @@ class Capture:
 
     async def _retreat(self, closed: Closed) -> None:
         """Wait before the next attempt."""
-        delay = self._backoff.delay(closed.reason, self._clock.monotonic())
+        delay = self._backoff.delay(closed.reason, self._clock.monotonic(), closed.retry_after_seconds)
         self.status.last_error = closed.detail
         self.status.restarts += 1
         self._tools.totals.restarts += 1

@@ -41,6 +41,7 @@ class Title:
     """The station announced what is on air; hostile text, not yet cleaned."""
 
     text: str
+    offset: int = 0  # bytes of media that came before it in this attempt; 0 where that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Closed:
 
     reason: GapReason
     detail: str  # one sentence for a person, without credentials
+    retry_after_seconds: float | None = None  # what the server asked for, not yet bounded
 
 
 Event = Opened | Chunk | Title | Closed

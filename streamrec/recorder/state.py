@@ -33,6 +33,7 @@ HOUR_SECONDS: Final = 3600.0
 LONG_CAP_SECONDS: Final = 60.0
 FIRST_SECONDS: Final = 0.5
 LEAST_SECONDS: Final = 0.1
+ASKED_CAP_SECONDS: Final = 60.0
 # What another attempt in a second will not change.
 LASTING: Final = frozenset(
     {
@@ -63,8 +64,15 @@ class Backoff:
         if media_seconds >= GOOD_SECONDS:
             self._failures, self._failing_since = 0, None
 
-    def delay(self, reason: GapReason, now: float) -> float:
-        """Seconds to wait after an attempt that ended for `reason` at the monotonic time `now`."""
+    def delay(self, reason: GapReason, now: float, asked: float | None = None) -> float:
+        """Seconds to wait after an attempt that ended for `reason` at the monotonic time `now`.
+
+        `asked` is what the server asked for (Retry-After); it is honoured up to a minute, and counts as a failure.
+        """
+        delay = self._delay(reason, now)
+        return delay if asked is None else min(ASKED_CAP_SECONDS, asked + self.uniform(0.0, 1.0))
+
+    def _delay(self, reason: GapReason, now: float) -> float:
         if reason is GapReason.DISABLED:
             return 0.0  # it was we who ended it
         if self._failing_since is None:

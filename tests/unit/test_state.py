@@ -66,6 +66,12 @@ def test_after_an_hour_the_cap_is_a_minute():
     assert backoff.delay(GapReason.SOURCE_DENIED, 3600) == 60
 
 
+@pytest.mark.parametrize(("asked", "least", "most"), [(7.0, 7.0, 9.0), (9_999_999.0, 60.0, 60.0), (0.0, 0.0, 1.0)])
+def test_a_server_that_asks_for_time_gets_it_up_to_a_minute(asked: float, least: float, most: float):
+    """Retry-After, also on the first failure and above the cap."""
+    assert least <= Backoff().delay(GapReason.SOURCE_ERROR, 0, asked) <= most
+
+
 def test_good_media_forgives_and_a_little_does_not():
     """Only 30 s of media make the next attempt a first one again."""
     backoff = Backoff(uniform=longest)
