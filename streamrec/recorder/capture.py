@@ -204,10 +204,19 @@ class Capture:
         if isinstance(event, Title):
             self.status.title = shown_title(event.text)
         elif isinstance(event, Opened):
-            self._take = Take(event, self.order, self._tools)
-            self.status.codecs = event.codecs
+            await self._open(event)
         elif isinstance(event, Chunk) and self._take is not None:
             await self._record(self._take, event)
+
+    async def _open(self, opened: Opened) -> None:
+        """Media begins; or it goes on as something else, and then one run ends where the next begins."""
+        before = self._take
+        if before is not None:
+            before.flush()
+            await self._write_held(before)
+            await self._end_run(before, GapReason.SOURCE_ENDED)
+        self._take = Take(opened, self.order, self._tools) if before is None else before.heir(opened)
+        self.status.codecs = opened.codecs
 
     async def _record(self, take: Take, chunk: Chunk) -> None:
         self._tools.totals.media_bytes += len(chunk.data)

@@ -65,6 +65,14 @@ class RunClock:
             self._seconds = self._burst.earliest if math.isfinite(self._burst.earliest) else 0.0
             self._window.add(self._burst.last_at, self._seconds)
 
+    def continued(self, media: int) -> RunClock:
+        """The clock of a run that begins where this one's `media` flicks end; this one must be anchored."""
+        clock = RunClock(now=self._now, monotonic=self._monotonic)
+        clock._anchored = True
+        clock._seconds = self._seconds + (media - self._media) / FLICKS * self._rate
+        clock._window.add(self._window.last_at, clock._seconds)
+        return clock
+
     def _move_on(self) -> None:
         self._seconds += (self._newest - self._media) / FLICKS * self._rate
         self._media = self._newest
@@ -167,8 +175,10 @@ class _Window:
         self._buckets: deque[tuple[float, float, float]] = deque()  # (when it began, least, greatest)
         self.earliest = 0.0
         self.breadth = 0.0
+        self.last_at = 0.0
 
     def add(self, at: float, offset: float) -> None:
+        self.last_at = at
         buckets = self._buckets
         if buckets and at - buckets[-1][0] < _BUCKET:
             began, least, greatest = buckets.pop()

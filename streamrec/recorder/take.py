@@ -36,15 +36,16 @@ class Take:
         tools: Tools,
         *,
         framer: Framer | None = None,
+        clock: RunClock | None = None,
         earlier_seconds: float = 0.0,
     ) -> None:
-        """`framer` and `earlier_seconds` of media are what a run of the same attempt leaves to the next."""
+        """`framer`, `clock` and `earlier_seconds` are what a run of the same attempt leaves to the next."""
         self._opened = opened
         self._earlier_seconds = earlier_seconds
         self.order = order
         self._tools = tools
         self._framer = framer or framer_for(opened.format)
-        self._clock: RunClock | None = None
+        self._clock = clock
         self._held: deque[Unit] = deque()
         self._held_bytes = 0
         self._media = 0  # flicks that have arrived
@@ -170,6 +171,11 @@ class Take:
         take = Take(self._opened, self.order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds)
         take._take_in([*self._held, *self._next_units], self._received_at)
         return take
+
+    def heir(self, opened: Opened) -> Take:
+        """The run after this one, when the station goes on as something else: not a moment lies between them."""
+        clock = self._clock.continued(self._media) if self._clock is not None else None
+        return Take(opened, self.order, self._tools, clock=clock, earlier_seconds=self.media_seconds)
 
     def _new_writer(self, clock: RunClock) -> SegmentWriter:
         run = RunStarted(

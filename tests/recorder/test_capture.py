@@ -382,3 +382,23 @@ def test_a_full_disk_is_a_gap_that_ends_when_there_is_room(tmp_path: Path):
         whole(stage, start=min(stage.files()[0][0], stage.gaps()[0][0]))
 
     play(tmp_path, scenario)
+
+
+def test_a_station_that_goes_on_as_something_else_begins_a_run_without_a_gap(tmp_path: Path):
+    """The second run begins where the first one's last frame ends."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        await stage.play(10.08, burst=2.4)
+        stage.source.push(OPENED)
+        await stage.play(10.08)
+        await stage.stop(until=20.16)
+
+        runs = [fact for fact in stage.spool.pending() if isinstance(fact, RunStarted)]
+        (_, middle), (start, _) = stage.files()
+        assert seconds(runs[1].start_time) == middle
+        assert start == middle == pytest.approx(10.08, abs=0.05)
+        assert all(reason is GapReason.STARTING for _, _, reason in stage.gaps())
+
+    play(tmp_path, scenario)
