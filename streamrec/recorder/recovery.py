@@ -146,7 +146,7 @@ class _Walk:
 
     def __init__(self, opened: SegmentOpened) -> None:
         self.size = self.duration = 0
-        self._framer = framer_for(opened.format)
+        self._framer = framer_for(opened.format, awaits_cut=False)
         self._unmatched = b""
         self._is_over = False
 

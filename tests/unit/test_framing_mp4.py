@@ -46,9 +46,9 @@ def test_cuts_are_fragments_that_begin_with_a_key_picture() -> None:
     assert len(units) > samples.SECONDS
 
 
-def test_every_cut_has_the_header_and_nothing_else_has() -> None:
+def test_every_fragment_has_the_header() -> None:
     for unit in samples.units_of(TV):
-        assert unit.header == (header_of(TV) if unit.is_cut else b"")
+        assert unit.header == header_of(TV)
     assert header_of(TV)[4:8] == b"ftyp"
 
 

@@ -11,14 +11,14 @@ from streamrec.recorder.framing.mp3 import mp3_framer
 from streamrec.recorder.framing.ts import TsFramer
 from streamrec.recorder.framing.units import Framer
 
-_FRAMERS: dict[FileFormat, Callable[[], Framer]] = {
-    FileFormat.MP3: mp3_framer,
-    FileFormat.AAC: adts_framer,
-    FileFormat.TS: TsFramer,
-    FileFormat.MP4: Fmp4Framer,
-}
+_AUDIO: dict[FileFormat, Callable[[], Framer]] = {FileFormat.MP3: mp3_framer, FileFormat.AAC: adts_framer}
+_PICTURES: dict[FileFormat, Callable[[bool], Framer]] = {FileFormat.TS: TsFramer, FileFormat.MP4: Fmp4Framer}
 
 
-def framer_for(format: FileFormat) -> Framer:  # noqa: A002 - the word that the column and the fact use
-    """A fresh framer for one run of this format."""
-    return _FRAMERS[format]()
+def framer_for(format: FileFormat, *, awaits_cut: bool = True) -> Framer:  # noqa: A002 - the column's word
+    """A fresh framer for one run of this format.
+
+    `awaits_cut` drops what comes before the first cut, which no player could show. A file that goes on where
+    another one ended may begin with such units, and is read without.
+    """
+    return _PICTURES[format](awaits_cut) if format in _PICTURES else _AUDIO[format]()

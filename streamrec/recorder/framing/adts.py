@@ -22,7 +22,7 @@ _RATES = (
     8_000,
     7_350,
 )  # Hz
-_START = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
+START = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 _SAMPLES = 1024
 _BLOCK = tuple(_SAMPLES * FLICKS // rate for rate in _RATES)
 _SHORTEST = 7
@@ -31,10 +31,10 @@ _FIXED = 0xFFFFFDC  # of the first 28 bits, all that a decoder needs: not privat
 
 def adts_framer() -> FrameWalker:
     """A framer of ADTS frames. HE-AAC shows its core here: half the rate, and the right time."""
-    return FrameWalker(_header, 7, _START)
+    return FrameWalker(header, 7, START)
 
 
-def _header(head: bytes) -> Frame | None:
+def header(head: bytes) -> Frame | None:
     """What the fixed and the variable header say: ISO/IEC 13818-7 section 6.2, 14496-3 section 1.A.2.2.
 
     Sync word (12 bits), id, layer (always 0), no-CRC flag, profile (2), rate index (4), private bit, channels (3),

@@ -21,8 +21,9 @@ class Fmp4Framer:
     demand), because files are cut between them. Header boxes are in no unit's data and do not count as dropped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, awaits_cut: bool = True) -> None:
         self.dropped = 0
+        self._awaits_cut = awaits_cut
         self._buffer = bytearray()
         self._awaited = 8  # bytes; fewer are not worth a look
         self._type = b""
@@ -91,7 +92,7 @@ class Fmp4Framer:
         header = self._type + moov
         if header != self._header:
             self._header, self._track, self._end = header, track, None
-            self._has_begun = False
+            self._has_begun = not self._awaits_cut
 
     def _open(self, moof: bytes) -> None:
         self._drop(len(self._moof))  # it never got its data
@@ -115,7 +116,7 @@ class Fmp4Framer:
             return
         self._has_begun = True
         duration, skipped = self._advance(fragment, self._track.timescale)
-        units.append(Unit(data, duration, is_cut, self._header if is_cut else b"", skipped))
+        units.append(Unit(data, duration, is_cut, self._header, skipped))
 
     def _advance(self, fragment: boxes.Fragment, timescale: int) -> tuple[int, int]:
         """Flicks of media in the fragment, and flicks that the time stamps leave out before it.

@@ -14,17 +14,17 @@ _V1_L2 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 _V1_L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _V2_L1 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
 _V2_L23 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_START = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]")
+START = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]")
 _MPEG1, _RESERVED = 3, 1
 _LAYER_I, _LAYER_II, _LAYER_III = 3, 2, 1  # as the header codes them
 
 
 def mp3_framer() -> FrameWalker:
     """A framer of MPEG audio frames; Xing and LAME frames are frames like any other."""
-    return FrameWalker(_header, 3, _START)
+    return FrameWalker(header, 3, START)
 
 
-def _header(head: bytes) -> Frame | None:
+def header(head: bytes) -> Frame | None:
     return _frame(head[1], head[2])
 
 

@@ -24,7 +24,7 @@ class TsFramer:
     before one already, its unit brings the latest as `header`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, awaits_cut: bool = True) -> None:
         self.dropped = 0
         self._tables = Tables()
         self._buffer = b""
@@ -32,7 +32,8 @@ class TsFramer:
         self._unit = bytearray()
         self._tables_at = -1  # where in the unit the tables at its end begin
         self._has_master = False  # whether the unit has its picture
-        self._is_cut = self._is_marked = self._has_begun = False
+        self._is_cut = self._is_marked = False
+        self._has_begun = not awaits_cut
         self._header = b""
         self._time: int | None = None  # ticks
         self._usual: int | None = None  # ticks of the picture before
@@ -115,8 +116,7 @@ class TsFramer:
         skipped, duration = self._skipped, self._advance(next_time)
         if is_cut or self._has_begun:
             self._has_begun = True
-            header = self._header if is_cut else b""
-            units.append(Unit(data, duration * _TICK, is_cut, header, skipped * _TICK))
+            units.append(Unit(data, duration * _TICK, is_cut, self._header, skipped * _TICK))
         else:
             self.dropped += len(data)
 

@@ -17,15 +17,16 @@ class Unit(NamedTuple):
     data: bytes
     duration: int  # flicks
     is_cut: bool  # whether a file may begin here
-    header: bytes = b""  # what a file that begins here must have before `data`: MP4's init segment, TS tables
+    header: bytes = b""  # what a file that begins here has before `data`: MP4's init segment, TS tables
     skipped: int = 0  # flicks that the stream's own timestamps leave out just before this unit
 
 
 class Framer(Protocol):
     """Cuts a byte stream into units; what it cannot understand it skips and counts.
 
-    The first unit of all is a cut. The data of all units, in order, is the input less the dropped bytes and less
-    MP4's header boxes; the sum of their durations is the media time. What `skipped` tells is in no duration.
+    The first unit of all is a cut, unless the framer was told to await none. The data of all units, in order, is
+    the input less the dropped bytes and less MP4's header boxes; the sum of their durations is the media time.
+    What `skipped` tells is in no duration.
     """
 
     dropped: int
