@@ -1,15 +1,18 @@
-"""Plain Flask and FastAPI over the same features: same session, same statements, same driver, same presentation.
+"""Plain Flask and FastAPI with the same query: same driver, same pool, same statement, the same fields.
 
-What differs is what is measured: routing, parsing, the contract's checks (the peers have none, or pydantic's),
-threads and JSON. No peer logs requests, counts them, or guards anything.
+GET is what one writes first: the statement as text, each row a dict, the framework's own JSON. POST calls
+streamrec's own feature, which is most of it. No peer checks answers (FastAPI: pydantic's model), logs requests,
+counts them, or guards anything.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from datetime import datetime
 from typing import Any
 
 import flask
+import sqlalchemy as sa
 
 from streamrec import channel_fields, channels, db, settings
 from streamrec.db import Session
@@ -18,14 +21,34 @@ from streamrec.handlers import _present
 loaded = settings.load()
 db.connect(loaded, application="streamrec-bench")
 
+QUERY = sa.text(
+    """
+    SELECT channel.id, channel.name, channel.keyname, channel.type, channel.url, channel.enabled,
+           channel.segment_seconds, channel.capture, channel.tags, channel.country, channel.language,
+           channel_credential.channel_id IS NOT NULL AS has_credentials,
+           CASE WHEN recorder.stopped_at IS NULL AND recorder.heartbeat_at > now() - interval '6 s'
+                THEN capture.state::text ELSE 'stopped' END AS capture_state,
+           channel.created_at, channel.updated_at
+    FROM channel
+    LEFT JOIN channel_credential ON channel_credential.channel_id = channel.id
+    LEFT JOIN capture ON capture.channel_id = channel.id
+    LEFT JOIN recorder ON recorder.id = capture.recorder_id
+    WHERE channel.deleted_at IS NULL ORDER BY channel.id LIMIT :limit
+    """
+)
+
+
+def rows(limit: int) -> list[dict[str, Any]]:
+    with Session.begin() as session:
+        return [dict(row) for row in session.execute(QUERY, {"limit": limit}).mappings()]
+
+
 flask_app = flask.Flask(__name__)
 
 
 @flask_app.get("/channel")
 def flask_list() -> flask.Response:
-    with Session.begin() as session:
-        page = channels.page(session, limit=flask.request.args.get("limit", 100, int))
-    return flask.jsonify([_present.channel(row) for row in page.rows])
+    return flask.jsonify(rows(flask.request.args.get("limit", 100, int)))
 
 
 @flask_app.post("/channel")
@@ -57,16 +80,14 @@ if importlib.util.find_spec("fastapi") is not None:
         language: str | None
         has_credentials: bool
         capture_state: str
-        created_at: str
-        updated_at: str
+        created_at: datetime
+        updated_at: datetime
 
     fastapi_app = fastapi.FastAPI()
 
     @fastapi_app.get("/channel", response_model=list[Channel])
     def fastapi_list(limit: int = fastapi.Query(100, ge=1, le=1000)) -> Any:
-        with Session.begin() as session:
-            page = channels.page(session, limit=limit)
-        return [_present.channel(row) for row in page.rows]
+        return rows(limit)
 
     @fastapi_app.post("/channel", response_model=Channel, status_code=201)
     def fastapi_create(body: NewChannel) -> Any:
