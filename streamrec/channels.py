@@ -26,6 +26,7 @@ from streamrec.models import (
     EnabledPeriod,
     Recorder,
 )
+from streamrec.timeline import written
 
 HIGHEST_CHOSEN_ID: Final = 2**31 - 1  # ids that clients choose leave the sequence room up to JSON's 2**53
 
@@ -57,8 +58,8 @@ class View(NamedTuple):
     language: str | None
     has_credentials: bool
     capture_state: str
-    created_at: Any
-    updated_at: Any
+    created_at: str  # RFC 3339
+    updated_at: str
     version: int
 
 
@@ -70,14 +71,20 @@ def _raw(column: Any) -> sa.ColumnElement[Any]:
     return sa.type_coerce(column, sa.types.NullType()).label(column.key)
 
 
+def _written(column: Any) -> sa.ColumnElement[Any]:
+    """An instant as answers write it, for the same reason: the milliseconds are cut off, not rounded."""
+    utc = sa.func.timezone("UTC", sa.func.date_trunc("milliseconds", column))
+    return sa.func.to_char(utc, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"').label(column.key)
+
+
 _VIEW: keyset.Select = (
     sa.select(
         Channel.id,
         *(_raw(getattr(Channel, name)) for name in View._fields[1:11]),
         ChannelCredential.channel_id.is_not(None).label("has_credentials"),
         captures.STATE.label("capture_state"),
-        _raw(Channel.created_at),
-        _raw(Channel.updated_at),
+        _written(Channel.created_at),
+        _written(Channel.updated_at),
         Channel.version,
     )
     .outerjoin(ChannelCredential, ChannelCredential.channel_id == Channel.id)
@@ -180,7 +187,7 @@ def create(session: Session, draft: Draft, *, channel_id: int | None = None) -> 
     if values["enabled"]:
         session.execute(sa.insert(EnabledPeriod).values(channel_id=new_id, start_time=at))
     return View(
-        **{**values, "id": new_id},
+        **{**values, "id": new_id, "created_at": written(at), "updated_at": written(at)},
         has_credentials=url.credentials is not None,
         capture_state=CaptureState.STOPPED.value,
     )

@@ -1,10 +1,11 @@
-"""Half-open spans of UTC time and the arithmetic of accounts. Pure."""
+"""Half-open spans of UTC time, the arithmetic of accounts, and how an instant is written. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import overload
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,3 +65,17 @@ def subtracted(spans: Iterable[Span], holes: Iterable[Span]) -> list[Span]:
 def total(spans: Iterable[Span]) -> timedelta:
     """The length of the union of `spans`."""
     return sum((span.duration for span in merged(spans)), timedelta())
+
+
+@overload
+def written(instant: datetime) -> str: ...
+@overload
+def written(instant: None) -> None: ...
+@overload
+def written(instant: datetime | None) -> str | None: ...
+def written(instant: datetime | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, cut off rather than rounded, and `Z`; None stays None."""
+    if instant is None:
+        return None
+    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:23] + "Z"

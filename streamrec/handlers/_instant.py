@@ -1,4 +1,4 @@
-"""Instants as requests write them and as answers do. Pure."""
+"""Instants as requests write them. Pure."""
 
 from __future__ import annotations
 
@@ -77,17 +77,3 @@ def _from_text(text: str) -> datetime:
         tzinfo=timezone(-offset if sign == "-" else offset),
     )
     return (local + timedelta(seconds=leap)).astimezone(UTC)
-
-
-@overload
-def written(instant: datetime) -> str: ...
-@overload
-def written(instant: None) -> None: ...
-@overload
-def written(instant: datetime | None) -> str | None: ...
-def written(instant: datetime | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds, cut off rather than rounded, and `Z`; None stays None."""
-    if instant is None:
-        return None
-    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
-    return utc.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -9,37 +9,18 @@ from typing import Any, Final
 from streamrec import coverage
 from streamrec.channel_imports import Line
 from streamrec.channels import View
-from streamrec.handlers._instant import written
 from streamrec.keyset import Row
 from streamrec.media.probe import MediaInfo
 from streamrec.models import FileFormat
+from streamrec.timeline import written
 
+_CHANNEL: Final = View._fields[:-1]
 COVERAGE_COLUMNS: Final = ("kind", "start_time", "end_time", "duration_seconds", "reason")
 
 
-# fmt: off
 def channel(row: View | Row) -> dict[str, Any]:
-    """Channel; unpacked by position, because a list presents a thousand of them."""
-    (channel_id, name, keyname, type_, url, enabled, segment_seconds, capture, tags, country, language,
-     has_credentials, capture_state, created_at, updated_at, _) = row
-    # fmt: on
-    return {
-        "id": channel_id,
-        "name": name,
-        "keyname": keyname,
-        "type": type_,
-        "url": url,
-        "enabled": enabled,
-        "segment_seconds": segment_seconds,
-        "capture": capture,
-        "tags": tags,
-        "country": country,
-        "language": language,
-        "has_credentials": has_credentials,
-        "capture_state": capture_state,
-        "created_at": written(created_at),
-        "updated_at": written(updated_at),
-    }
+    """Channel; the view has the schema's order, and the version, which is an `ETag`, behind it."""
+    return dict(zip(_CHANNEL, row, strict=False))
 
 
 def recording(row: Row) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from streamrec import channels
 from streamrec.channel_fields import checked
 from streamrec.errors import Conflict, EgressDenied, Invalid, NotFound, PreconditionFailed
 from streamrec.models import CaptureState, ChannelCredential, EnabledPeriod
+from streamrec.timeline import written
 from tests import factories as make
 
 
@@ -231,7 +233,8 @@ def test_a_deleted_channel_is_gone_but_still_known(session: Session) -> None:
 def test_an_enabled_channel_is_expected_from_its_creation(session: Session) -> None:
     made = make.channel(session)
 
-    assert periods(session, made.id) == [(made.created_at, None)]
+    [(start, end)] = periods(session, made.id)
+    assert (written(start), end) == (made.created_at, None)
 
 
 def test_a_disabled_channel_is_expected_once_it_is_enabled(session: Session) -> None:
@@ -241,7 +244,7 @@ def test_a_disabled_channel_is_expected_once_it_is_enabled(session: Session) -> 
     changed = channels.update(session, made.id, draft(enabled=True))
 
     [(start, end)] = periods(session, made.id)
-    assert made.created_at <= start <= changed.updated_at
+    assert made.created_at <= written(start) <= changed.updated_at
     assert end is None
 
 
@@ -260,7 +263,7 @@ def test_disabling_and_deleting_end_the_expectation(session: Session, end: str) 
 
 def test_a_clock_that_stepped_back_makes_no_overlap(session: Session) -> None:
     made = make.channel(session)
-    future = made.created_at.replace(year=2100)
+    future = datetime(2100, 1, 1, tzinfo=UTC)
     session.execute(sa.update(EnabledPeriod).where(EnabledPeriod.channel_id == made.id).values(start_time=future))
     channels.update(session, made.id, draft(enabled=False))
     assert periods(session, made.id) == []
