@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -74,6 +75,12 @@ def post_fork(server: Any, worker: Any) -> None:
     logs.configure(_settings, "api")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def post_worker_init(worker: Any) -> None:
+    """The loaded API lives as long as the worker: looking through it for garbage takes 100 ms, and finds none."""
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:
