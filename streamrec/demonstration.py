@@ -31,9 +31,19 @@ def run() -> None:
     instance.run(
         settings,
         extra=[stations],
-        prepare=lambda: _add_channels(f"http://{STATIONS_HOST}:{port}", settings.egress_allow),
+        may_record=lambda: _are_listed(port, settings.egress_allow),
         notes=["recordings  {address}/recording (the first after about 20 s)"],
     )
+
+
+def _are_listed(port: int, allow: list[str]) -> bool:
+    """Whether the stations are on air; they are channels then. A recorder that came first would note gaps."""
+    try:
+        socket.create_connection((STATIONS_HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    _add_channels(f"http://{STATIONS_HOST}:{port}", allow)
+    return True
 
 
 def _add_channels(base_url: str, allow: list[str]) -> None:

@@ -38,10 +38,10 @@ def run(
     settings: Settings,
     *,
     extra: Sequence[Child] = (),
-    prepare: Callable[[], None] = lambda: None,
+    may_record: Callable[[], bool] = lambda: True,
     notes: Sequence[str] = (),
 ) -> None:
-    """Run until a stop signal. `prepare` is called once the schema is current; `notes` end the greeting.
+    """Run until a stop signal. The recorder waits until it `may_record`; `notes` end the greeting.
 
     Raises:
         Conflict: the port is taken, or another instance uses the data folder.
@@ -53,9 +53,8 @@ def run(
         log.info("starting", version=__version__, ffmpeg=ffmpeg.version, ffmpeg_path=ffmpeg.path)
         schema.upgrade(engine)
         db.Session.configure(bind=engine)
-        prepare()
         greeting = _Greeting(settings, notes)
-        Supervisor([_recorder(), _api(SERVING), *extra], on_tick=greeting.give_once_up).run()
+        Supervisor([_recorder(may_record), _api(SERVING), *extra], on_tick=greeting.give_once_up).run()
 
 
 def run_api(settings: Settings, gunicorn_options: Sequence[str]) -> None:
@@ -101,8 +100,8 @@ def _keep(settings: Settings, leaving: threading.Event) -> None:
             leaving.wait(RETRY_SECONDS)
 
 
-def _recorder() -> Child:
-    return Child("recorder", ["streamrec", "recorder"], stop_seconds=5.0)
+def _recorder(may_record: Callable[[], bool]) -> Child:
+    return Child("recorder", ["streamrec", "recorder"], stop_seconds=5.0, may_start=may_record)
 
 
 def _api(options: Sequence[str]) -> Child:

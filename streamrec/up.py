@@ -28,12 +28,16 @@ EX_CONFIG = 78  # sysexits.h
 
 @dataclass
 class Child:
-    """A module that is to run as a process of its own; `stop_seconds` is its grace after SIGTERM."""
+    """A module that is to run as a process of its own; `stop_seconds` is its grace after SIGTERM.
+
+    It is started once `may_start` says so, which is asked at every tick.
+    """
 
     name: str
     arguments: Sequence[str]
     stop_seconds: float = 4.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    may_start: Callable[[], bool] = lambda: True
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
@@ -108,7 +112,7 @@ def _tend(child: Child, lifeline_end: int) -> None:
     """
     moment = time.monotonic()
     if child.process is None:
-        if moment >= child.start_at:
+        if moment >= child.start_at and child.may_start():
             _start(child, lifeline_end)
         return
     status = child.process.poll()

@@ -112,6 +112,18 @@ def test_every_recording_of_the_demo_decodes(demo: door.Instance, keyname: str, 
         assert clips.decode_errors(path) == ""
 
 
+@pytest.mark.parametrize("keyname", ["demo-radio", "demo-video"])
+def test_a_fresh_demo_met_no_station_that_was_not_there(demo: door.Instance, keyname: str) -> None:
+    """The recorder waits for the stations, so that nothing was refused and nothing started again."""
+    with httpx.Client(base_url=demo.address) as client:
+        ids = {channel["keyname"]: channel["id"] for channel in client.get("/channel").json()}
+        status = client.get(f"/channel/{ids[keyname]}/status").json()
+        gaps = client.get(f"/channel/{ids[keyname]}/gaps").json()
+
+    assert status["restarts"] == 0
+    assert {gap["reason"] for gap in gaps} <= {"starting"}
+
+
 def test_the_channels_can_be_listed_in_swagger_ui(demo: door.Instance, page: Page) -> None:
     """Its buttons "Try it out" and "Execute" show the demo's channels."""
     operation = '[id$=".list_channels"]'  # Swagger UI escapes the dot

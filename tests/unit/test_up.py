@@ -101,6 +101,23 @@ def test_a_child_that_ends_is_started_again_later_and_later(child: Callable[...,
     assert [round(waits[deaths], 1) for deaths in (1, 2, 3)] == [0.5, 1.0, 2.0]
 
 
+def test_a_child_that_may_not_start_yet_is_waited_for(child: Callable[..., Child], tmp_path: Path) -> None:
+    """Others run meanwhile; it follows as soon as what it needs is there."""
+    needed, waiting = child("lives"), child("stubborn", stop_seconds=0.5)
+    starts: list[bool] = []
+
+    def may_start() -> bool:
+        starts.append(needed.is_running)
+        return len(starts) > 2 and (tmp_path / "lives").exists()
+
+    waiting.may_start = may_start
+
+    Supervisor([waiting, needed], on_tick=stop_when((tmp_path / "stubborn").exists)).run()
+
+    assert starts[:2] == [False, True]
+    assert (tmp_path / "stubborn").exists()
+
+
 def test_a_child_that_is_not_set_up_ends_all(child: Callable[..., Child], tmp_path: Path) -> None:
     """Another start would not change it; status 78 is sysexits' EX_CONFIG."""
     living = child("lives")
