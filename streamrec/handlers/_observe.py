@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import time
@@ -16,6 +17,7 @@ from streamrec.settings import Settings
 
 log = structlog.get_logger("streamrec.access")
 
+_POLLED = frozenset({"/health", "/metrics"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
@@ -85,10 +87,16 @@ def _completed(headers: Iterable[tuple[bytes, bytes]], path: str, request_id: st
     return [*headers, *((name, value) for name, value in always if name not in own)]
 
 
+def _level(path: str, status: int) -> int:
+    """Whoever polls says nothing new, as long as all is well."""
+    return logging.DEBUG if path in _POLLED and status < 400 else logging.INFO
+
+
 def _report(scope: Scope, *, status: int, size: int, seconds: float) -> None:
     operation = _current.operation_of(scope)
     metrics.observe_request(operation or "none", status, seconds)
-    log.info(
+    log.log(
+        _level(scope["path"], status),
         "request",
         method=scope["method"],
         path=scope["path"],

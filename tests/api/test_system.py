@@ -260,6 +260,17 @@ def test_every_metric_is_documented(api: httpx.Client) -> None:
     assert 86_000 < float(seconds.group(1)) <= 86_400
 
 
+def test_who_polls_fills_no_log(api: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    """`/health` and `/metrics` are told at the level debug; other requests at info."""
+    caplog.set_level("DEBUG", "streamrec.access")
+
+    for path in ("/health", "/metrics", "/channel"):
+        api.get(path)
+
+    told = {vars(line)["path"]: line.levelname for line in caplog.records if line.name == "streamrec.access"}
+    assert told == {"/health": "DEBUG", "/metrics": "DEBUG", "/channel": "INFO"}
+
+
 @pytest.fixture
 def gunicorn(settings: Settings) -> Iterator[httpx.Client]:
     """A client that opens a new connection for each request to two workers, as `./run.sh api` runs them."""
