@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import URL, Engine, make_url
@@ -16,6 +17,31 @@ from sqlalchemy.orm import Session as OrmSession
 
 from streamrec import db
 from streamrec.settings import PROJECT, Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bare_environment() -> Iterator[None]:
+    """A developer's own variables and files do not count; DATABASE_URL chooses the server, and no more."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in list(os.environ):
+            if name.startswith(("STREAMREC_", "DB_")):
+                environment.delenv(name)
+        environment.setenv("STREAMREC_CONFIG", str(PROJECT / "config" / "streamrec.toml"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log_lines() -> None:
+    """They go where pytest shows them beside a test that failed, not to standard output."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
 
 
 @pytest.fixture(scope="session")

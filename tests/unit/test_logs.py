@@ -19,7 +19,7 @@ from streamrec.settings import Settings
 @pytest.fixture
 def log_file(tmp_path: Path) -> Iterator[Path]:
     """Where this process's lines go during a test."""
-    handlers, level = logging.root.handlers, logging.root.level
+    handlers, level, structure = logging.root.handlers, logging.root.level, structlog.get_config()
     logs.configure(Settings(log_dir=tmp_path, log_format="json"), "test")
     yield tmp_path / "test.log"
     for handler in logging.root.handlers:
@@ -29,7 +29,7 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     logging.root.setLevel(level)
     logging.captureWarnings(capture=False)
     structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
+    structlog.configure(**structure)
 
 
 def last_line(path: Path) -> dict[str, object]:

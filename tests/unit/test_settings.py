@@ -18,7 +18,7 @@ OWN = ("STREAMREC_", "DB_", "DATABASE_URL", "FFMPEG")
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(OWN):
             monkeypatch.delenv(name)
