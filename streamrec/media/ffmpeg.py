@@ -8,6 +8,8 @@ import ffmpeg
 
 from streamrec.models import FileFormat
 
+PIPE: Final = "pipe:0"
+"""The input of an ffmpeg that we feed, and that opens nothing itself."""
 IO_SECONDS: Final = 5  # no byte for so long ends a read; the media watchdog is there for the rest
 ANALYZE_SECONDS: Final = 3
 
@@ -34,6 +36,8 @@ _FORMATS: Final = {
     "srt": "mpegts",
     "udp": "mpegts",
 }
+# Nothing that names other files or addresses: a byte stream is all there is.
+_PIPE_FORMATS: Final = "mp3,aac,ac3,eac3,loas,flac,ogg,mpegts,mov,matroska,flv,live_flv,wav,asf"
 
 _TS_VIDEO: Final = frozenset({"h264", "hevc", "mpeg2video", "mpeg1video"})
 _MP4_VIDEO: Final = _TS_VIDEO | {"vp9", "av1", "mpeg4"}
@@ -111,14 +115,15 @@ def _command(executable: str, url: str, target: str, options: dict[str, Any], fl
 
 
 def _input_options(url: str) -> dict[str, Any]:
-    scheme = url.partition("://")[0].lower()
     options: dict[str, Any] = {
-        "protocol_whitelist": _PROTOCOLS[scheme],
-        "format_whitelist": _FORMATS[scheme],
         "max_streams": 32,
         "analyzeduration": ANALYZE_SECONDS * 1_000_000,
         "threads": 1,
     }
+    if url == PIPE:
+        return options | {"protocol_whitelist": "pipe", "format_whitelist": _PIPE_FORMATS}
+    scheme = url.partition("://")[0].lower()
+    options |= {"protocol_whitelist": _PROTOCOLS[scheme], "format_whitelist": _FORMATS[scheme]}
     if scheme.startswith("rtsp"):
         # UDP would open ports of ours to anyone; "timeout" because rw_timeout does not reach RTSP's socket.
         return options | {"rtsp_transport": "tcp", "timeout": IO_SECONDS * 1_000_000}

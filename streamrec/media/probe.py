@@ -82,7 +82,7 @@ async def probe_async(
     report = Report(secrets=tuple(filter(None, secrets)))
     command = ffmpeg.probe_command(executable, egress.with_credentials(url, credentials))
     status = await _run(command, report, timeout_seconds, register, clock or SystemClock())
-    return _described(protocol, report, status)
+    return describe(protocol, report, status)
 
 
 async def _run(
@@ -109,7 +109,8 @@ def _failed(protocol: str, failure: Failure) -> MediaInfo:
     return MediaInfo(protocol, recordable=False, reason=failure.reason, detail=failure.detail)
 
 
-def _described(protocol: str, report: Report, status: int | None) -> MediaInfo:
+def describe(protocol: str, report: Report, status: int | None) -> MediaInfo:
+    """What an ffmpeg has said of a stream reached over `protocol`; `status` if it ended by itself. Pure."""
     if not report.is_mapped:
         return _failed(protocol, report.failure or _silent(status))
     video, audio = report.video, report.audio

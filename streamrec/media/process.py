@@ -59,11 +59,21 @@ class Child:
     costs more than the bytes it brings.
     """
 
-    def __init__(self, command: list[str], *, register: Path | None = None, memory_bytes: int = 3 << 29) -> None:
-        """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers."""
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        register: Path | None = None,
+        memory_bytes: int = 3 << 29,
+        has_input: bool = False,
+    ) -> None:
+        """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers.
+
+        `has_input`: stdin is a pipe for `write_input`, else it is empty.
+        """
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -76,6 +86,9 @@ class Child:
         self._pipes = (self._process.stdout.fileno(), self._process.stderr.fileno())
         for pipe in self._pipes:
             os.set_blocking(pipe, False)
+        if self._process.stdin is not None:
+            os.set_blocking(self._process.stdin.fileno(), False)
+            _widen(self._process.stdin.fileno())
         _widen(self._pipes[0])
         self._entry = _registered(register, self._process.pid)
 
@@ -90,6 +103,24 @@ class Child:
     def read_errors(self, limit: int) -> bytes | None:
         """The same of stderr."""
         return _drain(self._pipes[1], limit)
+
+    def write_input(self, data: bytes) -> int:
+        """How many bytes of `data` stdin has taken; all of them if it is closed, because nobody wants them."""
+        stdin = self._process.stdin
+        assert stdin is not None, "the child was spawned without an input"
+        if stdin.closed:
+            return len(data)
+        try:
+            return os.write(stdin.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except BrokenPipeError:
+            return len(data)
+
+    def close_input(self) -> None:
+        """Tell it that nothing more comes."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def status(self) -> int | None:
         """The exit status, negative for a signal, or None while it runs. Reaps the child."""
@@ -126,7 +157,7 @@ class Child:
 
     def release(self) -> None:
         """Close the pipes and forget a child that has ended."""
-        for stream in (self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
         if self._entry is not None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -21,14 +22,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from streamrec import __version__, captures, db, deletion, logs, schema
 from streamrec.archive.files import Tree
-from streamrec.clock import SystemClock
+from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Conflict, DatabaseAway
 from streamrec.media import binary, process
 from streamrec.models import GapReason, Recording
 from streamrec.recorder import ledger, recovery, registry
 from streamrec.recorder.capture import Tools
+from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.gate import Gate
-from streamrec.recorder.sources.ffmpeg import Sources
+from streamrec.recorder.sources import ffmpeg
+from streamrec.recorder.sources.select import Sources
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals
 from streamrec.recorder.supervisor import Supervisor
@@ -51,13 +54,13 @@ def run(settings: Settings) -> None:
         NotReady: there is no ffmpeg that runs, or the schema is not current; the text names the command.
     """
     logs.configure(settings, "recorder")
-    ffmpeg = binary.find(settings.ffmpeg)
-    log.info("recorder starting", version=__version__, ffmpeg=ffmpeg.version, executable=ffmpeg.path)
+    found = binary.find(settings.ffmpeg)
+    log.info("recorder starting", version=__version__, ffmpeg=found.version, executable=found.path)
     if settings.egress_allow:
         log.warning("special addresses may be captured", allowed=settings.egress_allow)
     engine = db.connect(settings, application="streamrec-recorder")
     try:
-        asyncio.run(_Worker(settings, engine, ffmpeg).run())
+        asyncio.run(_Worker(settings, engine, found).run())
     finally:
         engine.dispose()
 
@@ -134,7 +137,7 @@ class _Worker:
         clock = SystemClock()
         tools = Tools(
             clock=clock,
-            sources=Sources(self.ffmpeg.path, clock, tuple(self.settings.egress_allow), children),
+            sources=self._sources(clock, children),
             archive=archive,
             spool=spool,
             disk=disk,
@@ -164,6 +167,10 @@ class _Worker:
         if not await asyncio.to_thread(replay.stop, LAST_ROWS_SECONDS):
             log.warning("the database has not all rows yet; the spool keeps them for the next start")
         heart.is_leaving = True
+
+    def _sources(self, clock: Clock, children: Path) -> Sources:
+        allow = tuple(self.settings.egress_allow)
+        return Sources(Resolver(clock, allow), clock, ffmpeg.Sources(self.ffmpeg.path, clock, allow, children))
 
     def _changed(self, channel_id: int) -> None:
         self.changed.add(channel_id)

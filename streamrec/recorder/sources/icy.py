@@ -1,0 +1,100 @@
+"""A source for MP3 and ADTS over HTTP: the station's own bytes, drained on a tick.
+
+The bytes wait in the kernel's buffer: what costs is wake-ups, not bytes. A tick is aligned, so that one wake-up
+serves all channels; ends and resets are told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from streamrec.clock import Clock
+from streamrec.models import GapReason
+from streamrec.recorder.events import Chunk, Closed, Event, Opened, Title
+from streamrec.recorder.sources.frames import Constancy, Row
+from streamrec.recorder.sources.stream import Stream
+
+TICK_SECONDS: Final = 1.0
+FIRST_TICK_SECONDS: Final = 0.05  # while a burst passes into real time: these arrivals stamp the run
+FIRST_SECONDS: Final = 3.0
+FIRST_BYTES: Final = 65_536  # a tick; 1.3 MB/s are enough for any burst
+TICK_BYTES: Final = 262_144  # six times the fastest MP3; a flood stays in the server's own buffer
+LIVE_AFTER_SECONDS: Final = 60.0
+LIVE_SPEED: Final = 2.0
+BURST_SECONDS: Final = 10.0
+STOPPED: Final = Closed(GapReason.DISABLED, "The capture was stopped.")
+NOT_LIVE: Final = Closed(GapReason.UNSUPPORTED, "It is sent far faster than it plays: a file, not a live stream.")
+
+
+class IcySource:
+    """The rest of one attempt, once the stream is known to be frames of one kind."""
+
+    def __init__(self, stream: Stream, start: bytes, row: Row, clock: Clock) -> None:
+        """`start` is what was drained to find that out."""
+        self._stream = stream
+        self._start = start
+        self._constancy = Constancy(row)
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._media_seconds = 0.0  # estimated
+        self._is_closing = False
+
+    async def events(self) -> AsyncGenerator[Event]:
+        stream, loop = self._stream, asyncio.get_running_loop()
+        try:
+            yield self._opened()
+            data, titles = self._start, list[Title]()
+            while True:
+                for title in titles:
+                    yield title
+                for event in self._media(data):
+                    yield event
+                if (closed := self._closed()) is not None:
+                    yield closed
+                    return
+                tick = self._tick()
+                await stream.alarm.wait((loop.time() // tick + 1) * tick)
+                data, titles = stream.drain(FIRST_BYTES if tick < TICK_SECONDS else TICK_BYTES)
+        finally:
+            stream.close()
+
+    async def close(self) -> None:
+        """Ends within this turn of the loop; nothing is held back."""
+        self._is_closing = True
+        self._stream.alarm.ring()
+
+    def _opened(self) -> Opened:
+        codec = self._constancy.kind.codec
+        return Opened(codec.format, codec.name, "icy")
+
+    def _media(self, data: bytes) -> list[Event]:
+        if not data:
+            return []
+        now = self._clock.monotonic()
+        change = self._constancy.change(data)
+        self._media_seconds += len(data) / self._constancy.bytes_per_second
+        if change is None:
+            return [Chunk(data, now)]
+        before, after = change
+        return [*([Chunk(before, now)] if before else []), self._opened(), Chunk(after, now)]
+
+    def _closed(self) -> Closed | None:
+        """Why the attempt is over, if it is."""
+        if self._is_closing:
+            return STOPPED
+        elapsed = self._clock.monotonic() - self._began
+        if (
+            self._stream.is_sized
+            and self._stream.ended
+            and self._media_seconds > LIVE_SPEED * elapsed + BURST_SECONDS
+        ):
+            return NOT_LIVE
+        if elapsed >= LIVE_AFTER_SECONDS and self._media_seconds > LIVE_SPEED * elapsed:
+            return NOT_LIVE
+        return self._stream.ended
+
+    def _tick(self) -> float:
+        """Short for FIRST_SECONDS of every connection, then a second."""
+        return FIRST_TICK_SECONDS if self._clock.monotonic() - self._began < FIRST_SECONDS else TICK_SECONDS

@@ -1,0 +1,85 @@
+"""A live body: drained without waiting, freed of transfer coding and in-band metadata."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+from streamrec.models import GapReason
+from streamrec.recorder.events import Closed, Title
+from streamrec.recorder.fetch import wire
+from streamrec.recorder.fetch.body import BadBody, Plain, Sized, body_of
+from streamrec.recorder.fetch.request import Answer
+from streamrec.recorder.sources.alarm import Alarm, Hangups
+from streamrec.recorder.sources.metadata import IcySplitter
+
+RECEIVE_BYTES: Final = 262_144  # seconds of any MP3 or ADTS stream, left with the kernel until the next tick
+_STEP_BYTES: Final = 65_536
+_MOST_INTERVAL: Final = 1 << 20
+ENDED: Final = Closed(GapReason.SOURCE_ENDED, "The stream ended.")
+_RESET: Final = Closed(GapReason.SOURCE_ENDED, "The connection was reset.")
+_BROKEN: Final = Closed(GapReason.SOURCE_ERROR, "The server broke the rules of chunked transfer.")
+
+
+class Stream:
+    """What comes from one answer. Whoever holds it closes it."""
+
+    def __init__(self, answer: Answer, hangups: Hangups) -> None:
+        self._sock = answer.sock
+        self._is_tls = isinstance(answer.sock, ssl.SSLSocket)
+        self._body = body_of(answer.head)
+        self._is_plain = isinstance(self._body, Plain)
+        interval = answer.head.number("icy-metaint") or 0
+        self._splitter = IcySplitter(interval) if 0 < interval <= _MOST_INTERVAL else None
+        self._first = answer.rest
+        self.url = answer.url
+        self.is_sized = isinstance(self._body, Sized)
+        self.ended: Closed | None = None
+        """Why nothing more comes, once that is so."""
+        self.alarm = Alarm()
+        """Rings when the server hangs up."""
+        self._hangups = hangups
+        hangups.watch(self._sock, self.alarm)
+
+    def drain(self, limit: int) -> tuple[bytes, list[Title]]:
+        """The media that is there now, from at most about `limit` bytes, and the titles in it."""
+        data = self._received(limit)
+        if not self._is_plain:
+            data = self._decoded(data)
+        return (data, []) if self._splitter is None else self._splitter.feed(data)
+
+    def _received(self, limit: int) -> bytes:
+        pieces = [self._first]
+        self._first = b""
+        room = limit
+        try:
+            while room > 0 and self.ended is None:
+                step = min(room, _STEP_BYTES)
+                piece = wire.receive(self._sock, step)
+                if piece is None:
+                    break
+                if not piece:
+                    self.ended = ENDED
+                pieces.append(piece)
+                room -= len(piece)
+                if len(piece) < step and not self._is_tls:
+                    break  # that was all; asking again would cost a system call to learn it
+        except OSError:
+            self.ended = _RESET
+        return b"".join(pieces)
+
+    def _decoded(self, data: bytes) -> bytes:
+        try:
+            data = self._body.feed(data)
+        except BadBody:
+            self.ended = _BROKEN
+            return b""
+        if self._body.is_complete:
+            self.ended = ENDED
+        return data
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        if self._sock.fileno() >= 0:
+            self._hangups.unwatch(self._sock)
+            self._sock.close()
