@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -15,6 +15,7 @@ class _Outage:
     start: datetime
     reason: GapReason
     detail: str
+    is_caused: bool = False  # it ended media that was good: its reason stays, whatever later attempts meet
     uuid: UUID = field(default_factory=uuid4)
     is_noted: bool = False
 
@@ -22,8 +23,9 @@ class _Outage:
 class Account:
     """Up to `covered_until` every second is recorded or a gap; from there on an outage, or a run, goes on.
 
-    One outage is one gap, however many attempts fail in it, and the reason is the latest attempt's. Time before
-    this capture began (`recorder_down`) stays a gap of its own once an attempt has failed.
+    One outage is one gap, however many attempts fail in it. Its reason is what ended the media before it, or the
+    latest attempt's where there was none; its detail is the latest attempt's. Time before this capture began
+    (`recorder_down`) stays a gap of its own once an attempt has failed.
     """
 
     def __init__(self, channel_id: int, *, covered_until: datetime, began: datetime, reason: GapReason) -> None:
@@ -33,6 +35,7 @@ class Account:
         is_down = reason is GapReason.RECORDER_DOWN
         detail = "No recorder was running." if is_down else "The capture has not begun yet."
         self._outage: _Outage | None = _Outage(covered_until, reason, detail)
+        self._down: GapNoted | None = None  # the time before this capture began, if the outage after it goes on
         self._last: tuple[_Outage, datetime] | None = None  # the outage before this recording, and its end
 
     @property
@@ -40,18 +43,28 @@ class Account:
         """Whether nothing is being recorded."""
         return self._outage is not None
 
+    @property
+    def archived_until(self) -> datetime:
+        """Where the archive's last media ends: the outage that goes on began there."""
+        if self._down is not None:
+            return self._down.start_time
+        return self._outage.start if self._outage is not None else self.covered_until
+
     def lose(self, reason: GapReason, detail: str) -> GapNoted | None:
         """Nothing is recorded from `covered_until` on; the gap that this completes, if it does."""
-        before = self._outage = self._outage or self._unbroken()
-        completed = None
-        if before is not None and before.reason is not GapReason.RECORDER_DOWN:
-            before.reason, before.detail = reason, detail
+        before = self._outage or self._unbroken()
+        if before is None:
+            self._outage = _Outage(self.covered_until, reason, detail, is_caused=True)
             return None
-        if before is not None and self._began > before.start:
-            completed = self._gap(before, self._began)
+        self._outage = before
+        if before.reason is not GapReason.RECORDER_DOWN:
+            before.reason, before.detail = before.reason if before.is_caused else reason, detail
+            return None
+        if self._began > before.start:
+            self._down = self._gap(before, self._began)
             self.covered_until = self._began
         self._outage = _Outage(self.covered_until, reason, detail)
-        return completed
+        return self._down
 
     def _unbroken(self) -> _Outage | None:
         """The last outage, if nothing of what was recorded after it was kept, as when the disk is full."""
@@ -72,14 +85,25 @@ class Account:
             return None
         return self._gap(outage, at)
 
+    def rejoining(self) -> list[GapNoted]:
+        """What must be withdrawn if media is recorded from `archived_until` on, because nothing is missing."""
+        withdrawn = [replace(self._down, end_time=self._down.start_time)] if self._down is not None else []
+        if self._outage is not None and self._outage.is_noted:
+            withdrawn.append(self._gap(self._outage, self._outage.start))
+        return withdrawn
+
     def resume(self, at: datetime) -> None:
         """The outage is over: media is recorded from `at` on."""
         self._last = (self._outage, at) if self._outage is not None else None
-        self._outage, self.covered_until = None, at
+        self._outage, self._down, self.covered_until = None, None, at
 
     def recorded(self, until: datetime) -> None:
-        """Media is recorded up to `until`."""
+        """Media is recorded up to `until`; its file's end will say so exactly."""
         self.covered_until = max(self.covered_until, until)
+
+    def archived(self, until: datetime) -> None:
+        """The last file of a run ends at `until`, which may be a little off what `recorded` said."""
+        self.covered_until = until
 
     def finish(self, until: datetime, reason: GapReason, detail: str) -> GapNoted | None:
         """The channel was wanted up to `until`; the gap from the last recorded media to there."""

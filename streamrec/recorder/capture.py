@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
@@ -16,21 +17,25 @@ import structlog
 from streamrec.archive.files import Tree
 from streamrec.clock import Clock
 from streamrec.models import CaptureState, GapReason
-from streamrec.recorder import state
+from streamrec.recorder import state, tail
 from streamrec.recorder.account import Account
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
 from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.gate import Gate
+from streamrec.recorder.rejoin import Tail
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals, shown_title
+from streamrec.recorder.tail import ClosedFile
 from streamrec.recorder.take import Take
 from streamrec.recorder.watchdog import Watchdog
 from streamrec.recorder.writer import DiskFault, SegmentWriter, disk_reason
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
+Decided = GapNoted | list[GapNoted] | None
 
 TICK_SECONDS: Final = 1.0
+REACH: Final = timedelta(minutes=2)  # no burst and no window that is read goes back further
 NOTE_SECONDS: Final = 8.0  # an outage's row is never older: below the horizon of the shortest segments
 
 
@@ -72,8 +77,19 @@ class Tools:
 class Capture:
     """Keeps one channel recorded. `run` it as a task; `change` and `stop` it from the same loop."""
 
-    def __init__(self, order: Order, tools: Tools, *, covered_until: datetime, reason: GapReason) -> None:
-        """`covered_until` is where the account of the channel ends; `reason` is why nothing was recorded since."""
+    def __init__(
+        self,
+        order: Order,
+        tools: Tools,
+        *,
+        covered_until: datetime,
+        reason: GapReason,
+        files: Sequence[ClosedFile] = (),
+    ) -> None:
+        """`covered_until` is where the account of the channel ends; `reason` is why nothing was recorded since.
+
+        `files` are the last of its archive, in order.
+        """
         self.order = order
         self._tools = tools
         self._clock = tools.clock
@@ -81,6 +97,7 @@ class Capture:
         self.status = Status(since=began)
         self._account = Account(order.channel_id, covered_until=covered_until, began=began, reason=reason)
         self._backoff = state.Backoff(tools.retry_cap_seconds)
+        self._files = deque(files, maxlen=tail.FILES)
         self._take: Take | None = None
         self._watchdog: Watchdog | None = None
         self._verdict: Closed | None = None
@@ -189,7 +206,7 @@ class Capture:
                     else:
                         await self._handle(event)
         except (DiskFault, OSError) as exc:
-            closed = self._spoiled(exc)
+            closed = self._spoiled(exc, self._take)
         finally:
             watcher.cancel()
             self._watchdog = None
@@ -215,8 +232,17 @@ class Capture:
             before.flush()
             await self._write_held(before)
             await self._end_run(before, GapReason.SOURCE_ENDED)
-        self._take = Take(opened, self.order, self._tools) if before is None else before.heir(opened)
+            self._take = before.heir(opened)
+        else:
+            self._take = Take(opened, self.order, self._tools, tail=await self._tail())
         self.status.codecs = opened.codecs
+
+    async def _tail(self) -> Tail | None:
+        """The archive's end, if what comes now may go on there."""
+        until, files = self._account.archived_until, list(self._files)
+        if not files or files[-1].end_time != until or abs(self._clock.now() - until) > REACH:
+            return None
+        return await self._on_disk(lambda: tail.read(self._tools.archive, files))
 
     async def _record(self, take: Take, chunk: Chunk) -> None:
         self._tools.totals.media_bytes += len(chunk.data)
@@ -237,10 +263,8 @@ class Capture:
     async def _write(self, take: Take) -> None:
         """Hand what has come to the disk; the first of a run ends the outage exactly there."""
         if not take.is_writing:
-            start = take.start_after(self._account.covered_until)
-            if start is None:
+            if not await self._resume(take):
                 return
-            await self._tell(lambda: self._account.resumption(start), lambda: self._account.resume(start))
             self.status.run_id = take.run_id
         began = self._clock.monotonic()
         await self._on_disk(take.write)
@@ -249,6 +273,18 @@ class Capture:
         if self._watchdog is not None:
             self._watchdog.forgive(took)  # what waited for our disk is no fault of the station
         self._show(take.writer)
+
+    async def _resume(self, take: Take) -> bool:
+        """End the outage where the take begins: at the archive's end if it was found, else by the clock."""
+        account = self._account
+        if take.is_rejoined:
+            until = account.archived_until
+            await self._tell(account.rejoining, lambda: account.resume(until))
+            return True
+        start = take.start_after(account.covered_until)
+        if start is not None:
+            await self._tell(lambda: account.resumption(start), lambda: account.resume(start))
+        return start is not None
 
     async def _renew(self, take: Take, reason: GapReason, detail: str) -> None:
         """Time does not run on evenly here: end the run, and begin another with the same stream of bytes."""
@@ -268,7 +304,7 @@ class Capture:
                 await self._write_held(take)
                 await self._end_run(take, closed.reason)
             except (DiskFault, OSError) as exc:
-                closed = self._spoiled(exc)
+                closed = self._spoiled(exc, take)
         self._show(None)
         if not self._is_stopping:
             await self._tell_anyway(lambda: self._account.lose(closed.reason, closed.detail))
@@ -282,11 +318,14 @@ class Capture:
 
     async def _end_run(self, take: Take, reason: GapReason) -> None:
         until = await self._on_disk(lambda: take.close(reason))
+        self._files.extend(map(tail.of, take.closed))
         if until is not None:
-            self._account.recorded(until)
+            self._account.archived(until)
 
-    def _spoiled(self, fault: DiskFault | OSError) -> Closed:
+    def _spoiled(self, fault: DiskFault | OSError, take: Take | None) -> Closed:
         """The disk failed: after a DiskFault the account ends with what it has kept."""
+        if take is not None:
+            self._files.extend(map(tail.of, take.closed))
         self._take = None
         if isinstance(fault, DiskFault):
             self._account.covered_until = fault.lost_from
@@ -313,20 +352,20 @@ class Capture:
         finally:
             self._is_on_disk = False
 
-    async def _tell(self, decide: Callable[[], GapNoted | None], then: Callable[[], None] = lambda: None) -> None:
+    async def _tell(self, decide: Callable[[], Decided], then: Callable[[], None] = lambda: None) -> None:
         """Put what `decide` says into the spool, then do what follows from it.
 
         Raises OSError if the spool's disk does not take it; then nothing follows.
         """
         async with self._telling:
-            fact = decide()
-            if fact is not None:
-                spool = self._tools.spool
-                await asyncio.get_running_loop().run_in_executor(self._tools.disk, lambda: spool.append(fact))
+            decided = decide()
+            facts = decided if isinstance(decided, list) else [decided] if decided is not None else []
+            for fact in facts:
+                await asyncio.get_running_loop().run_in_executor(self._tools.disk, self._tools.spool.append, fact)
                 self._noted_at = self._clock.monotonic()
             then()
 
-    async def _tell_anyway(self, decide: Callable[[], GapNoted | None]) -> None:
+    async def _tell_anyway(self, decide: Callable[[], Decided]) -> None:
         """The same, when nothing depends on it: the spool keeps in memory what its disk does not take."""
         try:
             await self._tell(decide)

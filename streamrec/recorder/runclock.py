@@ -25,7 +25,8 @@ class RunClock:
     """Wall time = anchor + media time, where the anchor makes the newest media that has arrived "now".
 
     The wall clock is read once, by the caller, when the run's first bytes arrive; `now` and `monotonic` are
-    the same moment. Call `observe` before asking for the wall time of what has just arrived.
+    the same moment. Call `observe` before asking for the wall time of what has just arrived. A run that goes on
+    where another one ended is told so by `join`, and need not wait for the newest media.
     """
 
     def __init__(self, *, now: datetime, monotonic: float) -> None:
@@ -34,7 +35,8 @@ class RunClock:
         self._burst = _Burst()
         self._window = _Window()
         self._newest = 0  # flicks that have arrived
-        self._anchored = False
+        self._anchored = False  # whether there is an anchor
+        self._settled = False  # whether the burst is over
         self._media = 0  # flicks; from here on ...
         self._seconds = 0.0  # ... which is this long after `now`, ...
         self._rate = 1.0  # ... a second of media takes this long
@@ -46,11 +48,11 @@ class RunClock:
         """
         at = received_at - self._monotonic
         if media <= self._newest:
-            if not self._anchored and self._burst.is_over_after_silence(at):
+            if not self._settled and self._burst.is_over_after_silence(at):
                 self.settle()
             return
         offset = at - media / FLICKS  # when the run began, if this media did not wait on its way
-        if self._anchored:
+        if self._settled:
             self._move_on()
             self._window.add(at, offset)
             self._steer((media - self._newest) / FLICKS)
@@ -59,16 +61,26 @@ class RunClock:
         self._newest = media
 
     def settle(self) -> None:
-        """Anchor with what is known, because the attempt is over."""
-        if not self._anchored:
-            self._anchored = True
-            self._seconds = self._burst.earliest if math.isfinite(self._burst.earliest) else 0.0
-            self._window.add(self._burst.last_at, self._seconds)
+        """Anchor with what is known, because the burst or the attempt is over."""
+        if not self._settled:
+            self._settled = True
+            earliest = self._burst.earliest if math.isfinite(self._burst.earliest) else 0.0
+            self._window.add(self._burst.last_at, earliest)
+            if not self._anchored:
+                self._anchored, self._seconds = True, earliest
+
+    def join(self, media: int, wall: datetime) -> None:
+        """Anchor so that `media` flicks into the run it is exactly `wall`, because the run before ended there.
+
+        What arrives at the earliest steers from there on, and may disagree once the burst is over.
+        """
+        self._anchored = True
+        self._media, self._seconds, self._rate = media, (wall - self._now).total_seconds(), 1.0
 
     def continued(self, media: int) -> RunClock:
         """The clock of a run that begins where this one's `media` flicks end; this one must be anchored."""
         clock = RunClock(now=self._now, monotonic=self._monotonic)
-        clock._anchored = True
+        clock._anchored = clock._settled = True
         clock._seconds = self._seconds + (media - self._media) / FLICKS * self._rate
         clock._window.add(self._window.last_at, clock._seconds)
         return clock
@@ -104,7 +116,7 @@ class RunClock:
         ahead of the clock, as when a server sends a burst again. Media that arrives in steps, as HLS does, says
         less of when it was sent: half a step is allowed for.
         """
-        if not self._anchored or abs(self._error) <= _TOLERANCE + self._window.breadth / 2:
+        if not self._settled or abs(self._error) <= _TOLERANCE + self._window.breadth / 2:
             return None
         return timedelta(seconds=self._error)
 

@@ -19,10 +19,12 @@ from streamrec import db
 from streamrec.egress import Credentials
 from streamrec.errors import DatabaseAway
 from streamrec.models import Channel, ChannelCredential, Coverage, EnabledPeriod, GapReason
+from streamrec.recorder import tail
 from streamrec.recorder.capture import Capture, Order, Tools
 from streamrec.recorder.events import Address
 from streamrec.recorder.facts import GapNoted, SegmentClosed
 from streamrec.recorder.spool import Spool
+from streamrec.recorder.tail import ClosedFile
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -124,14 +126,10 @@ def beginning(told: Told, pending: datetime | None, now: datetime) -> tuple[date
     return told.enabled_at, GapReason.STARTING if is_fresh else GapReason.RECORDER_DOWN
 
 
-def pending_until(spool: Spool, channel_id: int) -> datetime | None:
-    """The end of what the spool still owes the database about a channel."""
-    ends = [
-        fact.end_time
-        for fact in spool.pending()
-        if isinstance(fact, SegmentClosed | GapNoted) and fact.channel_id == channel_id
-    ]
-    return max(ends, default=None)
+def pending_of(spool: Spool, channel_id: int) -> list[SegmentClosed | GapNoted]:
+    """What the spool still owes the database about a channel's time."""
+    pending = (fact for fact in spool.pending() if isinstance(fact, SegmentClosed | GapNoted))
+    return [fact for fact in pending if fact.channel_id == channel_id]
 
 
 # --- acting -----------------------------------------------------------------------------------------------
@@ -236,14 +234,15 @@ class Supervisor:
         channel_id = order.channel_id
         if channel_id in self._tasks:
             return  # its last capture is still closing its file; the next round finds it gone
-        ends = (pending_until(self._tools.spool, channel_id), self._ended.get(channel_id))
+        pending = pending_of(self._tools.spool, channel_id)
         # After the spool: a fact that leaves it meanwhile is in the database, and not in neither.
-        account = await asyncio.to_thread(_in_session, lambda session: told(session, channel_id))
+        account, rows = await asyncio.to_thread(_in_session, lambda session: _archived(session, channel_id))
         if account is None:
             return  # disabled meanwhile; the next round knows
-        pending = max((end for end in ends if end is not None), default=None)
-        covered_until, reason = beginning(account, pending, self._tools.clock.now())
-        capture = Capture(order, self._tools, covered_until=covered_until, reason=reason)
+        ends = [*(fact.end_time for fact in pending), *filter(None, [self._ended.get(channel_id)])]
+        covered_until, reason = beginning(account, max(ends, default=None), self._tools.clock.now())
+        files = tail.latest(pending, rows)
+        capture = Capture(order, self._tools, covered_until=covered_until, reason=reason, files=files)
         self._captures[channel_id] = capture
         self._tasks[channel_id] = asyncio.create_task(self._keep(capture), name=f"capture-{channel_id}")
 
@@ -278,6 +277,10 @@ class Supervisor:
         except DatabaseAway:
             log.warning("the end of a period is not known", channel_id=channel_id)
         capture.stop(until or self._tools.clock.now())
+
+
+def _archived(session: Session, channel_id: int) -> tuple[Told | None, list[ClosedFile]]:
+    return told(session, channel_id), tail.recorded(session, channel_id)
 
 
 def _in_session(read: Callable[[Session], Result]) -> Result:

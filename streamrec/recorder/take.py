@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -10,9 +11,10 @@ from uuid import uuid4
 from streamrec.clock import Clock
 from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Opened
-from streamrec.recorder.facts import RunStarted
+from streamrec.recorder.facts import RunStarted, SegmentClosed
 from streamrec.recorder.framing import framer_for
 from streamrec.recorder.framing.units import FLICKS, Framer, Unit
+from streamrec.recorder.rejoin import Rejoin, Tail
 from streamrec.recorder.runclock import RunClock
 from streamrec.recorder.status import BitRate
 from streamrec.recorder.writer import SegmentWriter
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 WRITE_SECONDS: Final = 0.5  # one trip to a thread for all that came meanwhile
 WRITE_BYTES: Final = 1 << 20
+HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
 LARGEST_HOLE: Final = FLICKS // 2  # in the stream's own timestamps; a smaller one is steered away
 
@@ -38,14 +41,19 @@ class Take:
         framer: Framer | None = None,
         clock: RunClock | None = None,
         earlier_seconds: float = 0.0,
+        tail: Tail | None = None,
     ) -> None:
-        """`framer`, `clock` and `earlier_seconds` are what a run of the same attempt leaves to the next."""
+        """`tail` is the archive's end, which may be among the first media of an attempt.
+
+        `framer`, `clock` and `earlier_seconds` are what a run of the same attempt leaves to the next.
+        """
         self._opened = opened
         self._earlier_seconds = earlier_seconds
         self.order = order
         self._tools = tools
         self._framer = framer or framer_for(opened.format)
         self._clock = clock
+        self._rejoin = Rejoin(tail) if tail is not None and tail.format is opened.format else None
         self._held: deque[Unit] = deque()
         self._held_bytes = 0
         self._media = 0  # flicks that have arrived
@@ -74,7 +82,13 @@ class Take:
     @property
     def is_ready(self) -> bool:
         """Whether there is something to write and a clock to say when it was."""
-        return bool(self._held) and self._clock is not None and self._clock.is_anchored
+        is_known = self._clock is not None and self._clock.is_anchored
+        return bool(self._held) and is_known and not (self._rejoin is not None and self._rejoin.is_inside)
+
+    @property
+    def is_rejoined(self) -> bool:
+        """Whether the run goes on exactly where the archive ends."""
+        return self._rejoin is not None and self._rejoin.archived is not None
 
     def receive(self, chunk: Chunk) -> bool:
         """Take bytes in; whether any media has been understood yet."""
@@ -96,12 +110,32 @@ class Take:
         if units:
             self._hold(units)
             self._clock.observe(self._media, received_at)
+            self._look_for_the_end(units)
             self.bit_rate = self._rate.add(self._media, self._received_bytes) or self.bit_rate
 
     def _hold(self, units: list[Unit]) -> None:
         self._held.extend(units)
         self._held_bytes += sum(len(unit.data) for unit in units)
         self._media += sum(unit.duration for unit in units)
+
+    def _look_for_the_end(self, units: list[Unit]) -> None:
+        """Once the archive's end is among the units: go on behind it, at exactly the time where it ends."""
+        assert self._clock is not None
+        if self._held_bytes > HELD_BYTES:
+            self._clock.settle()
+        rejoin = self._rejoin
+        if rejoin is None or rejoin.is_over:
+            return
+        rejoin.feed(units)
+        if rejoin.archived is not None:
+            for _ in range(rejoin.archived):
+                self._drop_first()
+            self._clock.join(self._position, rejoin.tail.end_time)
+
+    def _drop_first(self) -> None:
+        unit = self._held.popleft()
+        self._held_bytes -= len(unit.data)
+        self._position += unit.duration
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for the disk."""
@@ -116,16 +150,17 @@ class Take:
         return self._clock.disagreement is not None or abs(stepped) > LARGEST_STEP
 
     def start_after(self, covered_until: datetime) -> datetime | None:
-        """Drop what is archived already; when the first unit that may begin a file begins, if there is one."""
+        """Drop what is archived already; when the first unit that may begin a file begins, if there is one.
+
+        By the clock, because the archive's end was not found.
+        """
         assert self._clock is not None
+        self._rejoin = None
         while self._held:
-            unit = self._held[0]
             start = self._clock.wall(self._position)
-            if unit.is_cut and start >= covered_until:
+            if self._held[0].is_cut and start >= covered_until:
                 return start
-            self._held.popleft()
-            self._held_bytes -= len(unit.data)
-            self._position += unit.duration
+            self._drop_first()
         return None
 
     def settle(self) -> None:
@@ -166,16 +201,40 @@ class Take:
         closed = self.writer.close(self._clock.wall, reason.value)
         return closed.end_time if closed is not None else None
 
+    @property
+    def closed(self) -> Sequence[SegmentClosed]:
+        """The last files of the run that are closed."""
+        return self.writer.closed if self.writer is not None else ()
+
     def successor(self) -> Take:
         """A new run that goes on with the same bytes; what this one holds and has not written is its beginning."""
-        take = Take(self._opened, self.order, self._tools, framer=self._framer, earlier_seconds=self.media_seconds)
+        take = Take(
+            self._opened,
+            self.order,
+            self._tools,
+            framer=self._framer,
+            earlier_seconds=self.media_seconds,
+            tail=self._tail_to_find,
+        )
         take._take_in([*self._held, *self._next_units], self._received_at)
         return take
 
     def heir(self, opened: Opened) -> Take:
         """The run after this one, when the station goes on as something else: not a moment lies between them."""
         clock = self._clock.continued(self._media) if self._clock is not None else None
-        return Take(opened, self.order, self._tools, clock=clock, earlier_seconds=self.media_seconds)
+        return Take(
+            opened,
+            self.order,
+            self._tools,
+            clock=clock,
+            earlier_seconds=self.media_seconds,
+            tail=self._tail_to_find,
+        )
+
+    @property
+    def _tail_to_find(self) -> Tail | None:
+        """The archive's end, if it may still come."""
+        return self._rejoin.tail if self._rejoin is not None and not self.is_rejoined else None
 
     def _new_writer(self, clock: RunClock) -> SegmentWriter:
         run = RunStarted(

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOCK = SystemClock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
+_REMEMBERED = 3  # files; see tail.py
 _SHORTEST = timedelta(milliseconds=2)  # two files of a run never have the same millisecond in their keys
 
 
@@ -88,6 +90,8 @@ class SegmentWriter:
         self.keyname = keyname
         self.media = media
         """Where the next unit will begin, in flicks of the run's clock."""
+        self.closed: deque[SegmentClosed] = deque(maxlen=_REMEMBERED)
+        """The last files that were closed."""
         self._archive = archive
         self._spool = spool
         self._run = run
@@ -232,6 +236,7 @@ class SegmentWriter:
         closed = closed_fact(
             file.opened, end=end, size=file.size, sha256=file.digest.hexdigest(), is_truncated=is_truncated
         )
+        self.closed.append(closed)
         try:
             self._spool.append(closed)
         except OSError as error:  # the file is kept and the fact pending, but the next could not be begun

@@ -29,7 +29,7 @@ def test_a_fresh_channel_has_a_gap_up_to_its_first_media():
 
 
 def test_an_outage_is_one_gap_however_many_attempts_fail():
-    """All notes carry one id; the reason is the latest attempt's."""
+    """All notes carry one id; the reason is what ended the media, the words are the latest attempt's."""
     books = account()
     books.resume(at(0))
     books.recorded(at(10))
@@ -39,7 +39,17 @@ def test_an_outage_is_one_gap_however_many_attempts_fail():
     last = books.resumption(at(30))
 
     assert first.uuid == last.uuid
-    assert (last.start_time, last.end_time, last.reason) == (at(10), at(30), GapReason.SOURCE_REFUSED)
+    assert (last.start_time, last.end_time, last.reason) == (at(10), at(30), GapReason.SOURCE_ENDED)
+    assert last.detail == "The connection was refused."
+
+
+def test_a_channel_that_never_had_media_has_the_latest_attempt_s_reason():
+    """No cause came before the attempts."""
+    books = account()
+    books.lose(GapReason.DNS, "There is no such host.")
+    books.lose(GapReason.SOURCE_DENIED, "The server answered 404.")
+
+    assert books.resumption(at(9)).reason is GapReason.SOURCE_DENIED
 
 
 def test_a_burst_that_covers_a_noted_outage_withdraws_it():
@@ -65,6 +75,38 @@ def test_time_without_a_recorder_stays_a_gap_of_its_own():
 
     assert (down.start_time, down.end_time, down.reason) == (at(0), at(60), GapReason.RECORDER_DOWN)
     assert (refused.start_time, refused.end_time, refused.reason) == (at(60), at(90), GapReason.SOURCE_REFUSED)
+
+
+def test_an_outage_that_the_archive_s_end_bridges_is_withdrawn_whole():
+    """The time without a recorder and the failures after it are two gaps, and neither is left."""
+    books = account(reason=GapReason.RECORDER_DOWN, covered=0, began=3)
+    down = books.lose(GapReason.SOURCE_REFUSED, "The connection was refused.")
+    refused = books.note(at(5))
+
+    withdrawn = books.rejoining()
+    books.resume(books.archived_until)
+
+    assert [gap.uuid for gap in withdrawn] == [down.uuid, refused.uuid]
+    assert all(gap.start_time == gap.end_time for gap in withdrawn)
+    assert books.covered_until == at(0)
+
+
+def test_an_outage_that_nobody_was_told_of_needs_no_withdrawal():
+    """A short restart inside the burst leaves the database as it was."""
+    books = account(reason=GapReason.RECORDER_DOWN, covered=0, began=2)
+
+    assert (books.rejoining(), books.archived_until) == ([], at(0))
+
+
+def test_the_account_ends_where_the_file_does():
+    """A clock that was steered meanwhile leaves no hole of milliseconds between a file and the gap after it."""
+    books = account()
+    books.resume(at(0))
+    books.recorded(at(10.004))
+    books.archived(at(10))
+    books.lose(GapReason.SOURCE_ENDED, "The stream ended.")
+
+    assert books.note(at(20)).start_time == at(10)
 
 
 def test_the_last_moment_of_a_channel_is_told():

@@ -219,3 +219,33 @@ def test_a_step_of_the_wall_clock_is_measured() -> None:
     clock = RunClock(now=NOON, monotonic=START)
 
     assert clock.stepped(NOON + timedelta(seconds=3610), START + 10) == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("burst", [0.5, 8.0])
+def test_a_run_that_is_joined_to_another_goes_on_at_that_very_moment(burst: float) -> None:
+    """While the burst lasts it says nothing of the time; afterwards it steers, and there is no disagreement."""
+    arrivals, emitted = icecast(burst=burst, tick=0.25)
+    clock = RunClock(now=NOON, monotonic=START)
+    end = NOON + timedelta(seconds=emitted(0.4) + 0.3)
+    for number, (at, media) in enumerate(arrivals):
+        clock.observe(flicks(media), START + at)
+        if number == 5:
+            clock.join(flicks(0.4), end)
+        if number >= 5:
+            assert clock.disagreement is None
+            assert -0.05 <= error(clock, media, emitted) <= 0.35
+
+    assert clock.wall(flicks(0.4)) - end < timedelta(seconds=0.1)
+
+
+def test_a_run_that_is_joined_at_the_wrong_time_disagrees_once_the_burst_is_over() -> None:
+    """As when the media that was taken for the archive's end was an old one, played again."""
+    arrivals, emitted = icecast(burst=4, tick=0.25)
+    clock = RunClock(now=NOON, monotonic=START)
+    clock.observe(flicks(0.5), START)
+    clock.join(flicks(0.5), NOON + timedelta(seconds=emitted(0.5) - 20))
+    for at, media in arrivals:
+        clock.observe(flicks(media), START + at)
+
+    assert clock.disagreement is not None
+    assert clock.disagreement > timedelta(seconds=19)

@@ -1,0 +1,113 @@
+"""The end of a channel's archive, read back from its last files when an attempt may go on there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from streamrec.archive.files import Tree
+from streamrec.models import FileFormat, Origin, Recording
+from streamrec.recorder import rejoin
+from streamrec.recorder.facts import Fact, SegmentClosed
+from streamrec.recorder.framing import framer_for
+from streamrec.recorder.framing.units import Unit
+from streamrec.recorder.rejoin import Mark, Tail
+
+FILES: Final = 3  # the last may hold a moment only, and so may the one before it
+MOST_BYTES: Final = 4 << 20
+HEAD_BYTES: Final = 1 << 16  # in which an MP4's header is
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedFile:
+    """A durable file of the archive."""
+
+    key: str
+    format: FileFormat
+    start_time: datetime
+    end_time: datetime
+
+
+def of(closed: SegmentClosed) -> ClosedFile:
+    """The file that a fact speaks of."""
+    return ClosedFile(closed.key, closed.format, closed.start_time, closed.end_time)
+
+
+def recorded(session: Session, channel_id: int) -> list[ClosedFile]:
+    """The last files of a channel that have rows."""
+    columns = (Recording.path, Recording.format, Recording.start_time, Recording.end_time)
+    ours = (Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED)
+    latest = sa.select(*columns).where(*ours).order_by(Recording.start_time.desc()).limit(FILES)
+    return [ClosedFile(path, form, start, end) for path, form, start, end in session.execute(latest) if form]
+
+
+def latest(pending: Iterable[Fact], rows: Iterable[ClosedFile]) -> list[ClosedFile]:
+    """The last files in order, out of the facts that are pending and of the rows there are. Pure."""
+    files = {file.key: file for file in rows}
+    files |= {fact.key: of(fact) for fact in pending if isinstance(fact, SegmentClosed)}
+    return sorted(files.values(), key=lambda file: file.start_time)[-FILES:]
+
+
+def read(archive: Tree, files: Sequence[ClosedFile]) -> Tail | None:
+    """The last media in files that follow each other without a gap, MOST_BYTES of it at most. Blocks.
+
+    None if there is nothing to read: what cannot be read cannot be gone on with, and is no reason to stop.
+    """
+    marks: list[Mark] = []
+    room = MOST_BYTES
+    for file in reversed(_unbroken(files)):
+        try:
+            data = _end_of(archive, file, room)
+        except OSError as error:
+            log.warning("a file of the archive cannot be read", key=file.key, error=error.strerror)
+            break
+        marks[:0] = _marks(file.format, data)
+        room -= len(data)
+    return Tail(files[-1].format, rejoin.last(marks), files[-1].end_time) if marks else None
+
+
+def _unbroken(files: Sequence[ClosedFile]) -> Sequence[ClosedFile]:
+    """The files at the end that are of one format and have no gap between them."""
+    first = len(files) - 1
+    while first > 0:
+        before, after = files[first - 1], files[first]
+        if before.end_time != after.start_time or before.format is not after.format:
+            break
+        first -= 1
+    return files[max(0, first) :]
+
+
+def _end_of(archive: Tree, file: ClosedFile, most: int) -> bytes:
+    """The file's last `most` bytes, and its beginning where the rest cannot be understood without."""
+    descriptor = archive.open(file.key)
+    try:
+        size = os.fstat(descriptor).st_size
+        start = max(0, size - most)
+        head = os.pread(descriptor, min(start, HEAD_BYTES), 0) if file.format is FileFormat.MP4 else b""
+        return head + os.pread(descriptor, size - start, start)
+    finally:
+        os.close(descriptor)
+
+
+def _marks(file_format: FileFormat, data: bytes) -> list[Mark]:
+    framer = framer_for(file_format, awaits_cut=False)
+    units = framer.feed(data)
+    if file_format is FileFormat.TS:
+        units += _last_picture(data, framer.dropped + sum(len(unit.data) for unit in units), units)
+    else:
+        units += framer.flush()
+    return [rejoin.mark(file_format, unit) for unit in units]
+
+
+def _last_picture(data: bytes, seen: int, before: list[Unit]) -> list[Unit]:
+    """What is left is one unit, because files end with whole ones; a framer could not tell a torn picture."""
+    return [Unit(data[seen:], before[-1].duration, False)] if before and seen < len(data) else []

@@ -1,0 +1,151 @@
+"""Finding the archive's end in new media: exactly, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamrec.models import FileFormat
+from streamrec.recorder import rejoin
+from streamrec.recorder.framing.units import FLICKS, Unit
+from streamrec.recorder.rejoin import Rejoin, Tail
+from tests.fakes import NOON
+
+FRAME = FLICKS * 24 // 1000
+SILENCE = b"silence"
+
+
+def units(words: Sequence[bytes], duration: int = FRAME) -> list[Unit]:
+    return [Unit(word, duration, True) for word in words]
+
+
+def noise(start: int, end: int) -> list[bytes]:
+    """Frames of which each is unlike every other."""
+    return [b"%d" % number for number in range(start, end)]
+
+
+def tone(length: int, period: int = 10) -> list[bytes]:
+    return [b"tone %d" % (number % period) for number in range(length)]
+
+
+def joined(old: Sequence[bytes], new: Sequence[bytes], *, chunk: int = 7, duration: int = FRAME) -> Rejoin:
+    """What is made of `new`, fed in pieces, until it is decided."""
+    marks = rejoin.last(rejoin.mark(FileFormat.MP3, unit) for unit in units(old, duration))
+    found = Rejoin(Tail(FileFormat.MP3, marks, NOON))
+    for at in range(0, len(new), chunk):
+        found.feed(units(new[at : at + chunk], duration))
+        if found.is_over:
+            break
+    return found
+
+
+@given(
+    start=st.integers(0, 200),
+    kept=st.integers(42, 300),
+    overlap=st.integers(4, 300),
+    more=st.integers(0, 50),
+    chunk=st.integers(1, 60),
+)
+def test_the_end_is_found_wherever_the_burst_begins(
+    start: int, kept: int, overlap: int, more: int, chunk: int
+) -> None:
+    """From four frames in common on, whether the archive or the burst goes back further."""
+    end = start + 300
+    old, new = noise(end - kept, end), noise(end - overlap, end + more)
+
+    assert joined(old, new, chunk=chunk).archived == overlap
+
+
+@given(
+    blocks=st.lists(st.tuples(st.sampled_from(["noise", "silence", "tone"]), st.integers(1, 60)), min_size=1),
+    data=st.data(),
+)
+def test_what_repeats_is_never_taken_for_the_end(blocks: list[tuple[str, int]], data: st.DataObject) -> None:
+    """Noise, silence and a tone in any order: the place that is found is the true one, or there is none."""
+    source: list[bytes] = []
+    for number, (kind, length) in enumerate(blocks):
+        kinds = {"noise": noise(1000 * number, 1000 * number + length), "silence": [SILENCE] * length}
+        source += kinds.get(kind, tone(length))
+    end = data.draw(st.integers(1, len(source)))
+    begin = data.draw(st.integers(0, end - 1))
+    overlap = data.draw(st.integers(1, end))
+    chunk = data.draw(st.integers(1, 40))
+
+    found = joined(source[begin:end], source[end - overlap :], chunk=chunk)
+
+    assert found.archived in {None, overlap}
+
+
+@pytest.mark.parametrize("length", [3, 40, 400])
+def test_digital_silence_is_no_place(length: int) -> None:
+    """However much of it is the same on both sides, also if it is just as long."""
+    assert joined([SILENCE] * 40, [SILENCE] * length).archived is None
+
+
+def test_an_archive_that_ends_in_silence_is_told_by_what_was_before() -> None:
+    """The silence goes on in the new media, and is cut at the right frame."""
+    old = [*noise(0, 50), *[SILENCE] * 20]
+
+    assert joined(old, [*old[10:], *[SILENCE] * 30, *noise(50, 60)]).archived == 60
+
+
+def test_a_jingle_that_is_played_again_is_no_place() -> None:
+    """It stands at the archive's end and later in the new media, where the archive knows what is before it."""
+    jingle = noise(900, 920)
+
+    assert joined([*noise(0, 50), *jingle], [*noise(40, 50), *noise(50, 60), *jingle]).archived is None
+
+
+@pytest.mark.parametrize("alike", [0, 1, 2, 3])
+def test_fewer_than_four_frames_in_common_are_not_enough(alike: int) -> None:
+    assert joined(noise(0, 50), noise(50 - alike, 90)).archived is None
+
+
+def test_one_long_fragment_is_enough() -> None:
+    """A fragment of a second is no accident."""
+    assert joined(noise(0, 3), noise(2, 6), duration=FLICKS).archived == 1
+
+
+def test_an_archive_of_a_moment_is_not_gone_on_with() -> None:
+    """It might be one period of a tone."""
+    assert joined(tone(10), tone(4)).archived is None
+
+
+@pytest.mark.parametrize("before", [[b"torn"], noise(5000, 5200)])
+def test_what_the_archive_does_not_know_may_come_first(before: list[bytes]) -> None:
+    """A torn first frame, or a greeting that a server plays to each listener."""
+    assert joined(noise(0, 50), [*before, *noise(30, 60)]).archived == len(before) + 20
+
+
+def test_a_server_that_lags_is_heard_until_it_comes_to_the_end() -> None:
+    """Everything so far is archived; then the end comes."""
+    late = joined(noise(0, 100), noise(20, 80))
+    assert (late.archived, late.is_inside) == (None, True)
+
+    late.feed(units(noise(80, 110)))
+
+    assert (late.archived, late.is_inside) == (80, False)
+
+
+def test_media_that_leaves_the_archive_s_path_is_not_inside_it() -> None:
+    other = joined(noise(0, 100), noise(20, 80))
+
+    other.feed(units(noise(500, 510)))
+
+    assert (other.archived, other.is_inside) == (None, False)
+
+
+def test_an_end_that_does_not_come_is_not_awaited_for_ever() -> None:
+    """What is remembered is bounded."""
+    assert joined(noise(0, 50), noise(1000, 1001 + rejoin.MOST_NEW), chunk=1000).is_over
+
+
+def test_the_tail_is_bounded_in_time_and_in_number() -> None:
+    long = [rejoin.Mark(b"", FLICKS)] * 200
+    short = [rejoin.Mark(b"", 1)] * 9000
+
+    assert len(rejoin.last(long)) == 60
+    assert len(rejoin.last(short)) == rejoin.TAIL_UNITS
