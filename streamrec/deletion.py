@@ -82,42 +82,37 @@ def _wait_for_the_end(channel_id: int) -> None:
         time.sleep(0.1)
 
 
-def sweep(keys: Sequence[str], archive_dir: Path) -> None:
+def sweep(keys: Sequence[str], archive_dir: Path) -> int:
     """Remove files whose rows are gone, and then the note of them.
 
     What a link or an error stands in the way of keeps its note, for another try.
+
+    Returns: how many those are.
     """
     if not keys:
-        return
+        return 0
     with files.Tree(archive_dir) as tree:
-        gone = [key for key in keys if _is_removed(tree, key)]
-    if gone:
+        failed = tree.unlink_all(keys)
+    for key, error in failed.items():
+        log.warning("a file could not be removed", path=key, error=str(error))
+    if gone := [key for key in keys if key not in failed]:
         with Session.begin() as session:
             recordings.forget(session, gone)
+    return len(failed)
 
 
-def sweep_leftovers(archive_dir: Path) -> int:
+def sweep_leftovers(archive_dir: Path, *, at_once: int = _BATCH) -> int:
     """Remove the files that a crash left between their row's deletion and their own; for the start of a recorder.
 
     Returns: how many are still noted, because something stands in their way.
     """
+    stuck = 0
+    while keys := _noted(skip=stuck, limit=at_once):
+        stuck += sweep(keys, archive_dir)
+    return stuck
+
+
+def _noted(*, skip: int, limit: int) -> list[str]:
+    """The files noted longest ago, but for those that were tried already."""
     with Session.begin() as session:
-        keys = recordings.garbage(session, limit=_BATCH)
-    while keys:
-        sweep(keys, archive_dir)
-        with Session.begin() as session:
-            left = recordings.garbage(session, limit=_BATCH)
-        if left[:1] == keys[:1]:
-            return len(left)
-        keys = left
-    return 0
-
-
-def _is_removed(tree: files.Tree, key: str) -> bool:
-    """Unlink a file, durably; one that was gone already counts."""
-    try:
-        tree.unlink(key)
-    except OSError:
-        log.warning("a file could not be removed", path=key, exc_info=True)
-        return False
-    return True
+        return recordings.garbage(session, skip=skip, limit=limit)

@@ -240,6 +240,7 @@ def forget(session: Session, keys: Sequence[str]) -> None:
     session.execute(sa.delete(Garbage).where(Garbage.path.in_(keys)), execution_options=_UNSYNCHRONIZED)
 
 
-def garbage(session: Session, *, limit: int = 500) -> list[str]:
+def garbage(session: Session, *, skip: int = 0, limit: int = 500) -> list[str]:
     """Keys of files that a crash left between its row's deletion and its own; remove and `forget` them."""
-    return list(session.scalars(sa.select(Garbage.path).order_by(Garbage.created_at).limit(limit)))
+    noted = sa.select(Garbage.path).order_by(Garbage.created_at, Garbage.path)
+    return list(session.scalars(noted.offset(skip).limit(limit)))

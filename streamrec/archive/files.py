@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -79,6 +79,38 @@ class Tree:
         except FileNotFoundError:
             return False
         return True
+
+    def unlink_all(self, names: Iterable[str]) -> dict[str, OSError]:
+        """Delete files, durably, with one sync a folder; what stands in the way of those that it could not delete.
+
+        A file that was gone already counts as deleted.
+        """
+        inside: dict[str, list[str]] = {}
+        for name in names:
+            inside.setdefault(name.rpartition("/")[0], []).append(name)
+        failed: dict[str, OSError] = {}
+        for together in inside.values():
+            failed |= self._unlinked(together)
+        return failed
+
+    def _unlinked(self, names: Sequence[str]) -> dict[str, OSError]:
+        """The same for files of one folder."""
+        failed = {}
+        try:
+            with self._folder(names[0]) as (folder, _):
+                for name in names:
+                    try:
+                        os.unlink(_parts(name)[-1], dir_fd=folder)
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        failed[name] = error
+                os.fsync(folder)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            return dict.fromkeys(names, error)
+        return failed
 
     def names(self, folder: str = "") -> list[str]:
         """The entries of a folder, sorted; none if it is not there or not a folder."""

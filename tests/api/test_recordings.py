@@ -347,16 +347,18 @@ def test_what_a_crash_left_is_swept_at_the_next_start(api: httpx.Client, channel
     assert (left, garbage(), (archive / KEY).exists()) == (0, [], False)
 
 
-def test_a_sweep_ends_when_something_stands_in_its_way(
+def test_a_sweep_goes_past_what_stands_in_its_way(
     api: httpx.Client, channel_id: int, archive: Path, tmp_path: Path
 ) -> None:
+    """Also where that is the oldest of more files than one batch has."""
     archive.mkdir(parents=True)
     (archive / "linked").symlink_to(tmp_path)
     with db.Session.begin() as session:
-        recording = make.captured(session, channel_id, 0, 60, path="linked/x.mp3")
-        recordings.delete(session, recording.id)
+        for second, path in enumerate(("linked/x.mp3", "a/1.mp3", "a/2.mp3", "a/3.mp3")):
+            recordings.delete(session, make.captured(session, channel_id, second, second + 1, path=path).id)
 
-    assert deletion.sweep_leftovers(archive) == 1
+    assert deletion.sweep_leftovers(archive, at_once=2) == 1
+    assert garbage() == ["linked/x.mp3"]
 
 
 def test_deleting_a_channel_with_its_recordings_removes_rows_and_files(

@@ -129,6 +129,18 @@ def test_unlink_says_whether_there_was_a_file(tree: Tree) -> None:
     assert not tree.unlink("nowhere/one")
 
 
+def test_many_are_unlinked_and_what_stands_in_the_way_is_told(tree: Tree, tmp_path: Path) -> None:
+    for name in ("a/one", "a/two", "b/one"):
+        written(tree, name)
+    (tree.path / "a/folder").mkdir()
+    (tree.path / "linked").symlink_to(tmp_path)
+
+    failed = tree.unlink_all(["a/one", "a/two", "a/gone", "b/one", "nowhere/one", "a/folder", "linked/x"])
+
+    assert set(failed) == {"a/folder", "linked/x"}
+    assert (tree.names("a"), tree.names("b")) == (["folder"], [])
+
+
 def test_what_is_missing_has_no_names(tree: Tree) -> None:
     assert tree.names() == []
     assert tree.names("nowhere") == []
