@@ -43,11 +43,11 @@ class Clip:
         return index
 
 
-def make_radio(folder: Path, seconds: int = CLIP_SECONDS) -> Clip:
-    """MP3 noise: frame n begins at byte 384 n and lasts 24 ms."""
+def make_radio(folder: Path, seconds: int = CLIP_SECONDS, *, bit_rate: str = "128k") -> Clip:
+    """MP3 noise in frames of 24 ms; at 128 kb/s frame n begins at byte 384 n."""
     path = folder / "noise.mp3"
     _encode("-f", "lavfi", "-i", _NOISE, "-t", str(seconds), "-ac", "1",
-            "-c:a", "libmp3lame", "-b:a", "128k", "-reservoir", "0",
+            "-c:a", "libmp3lame", "-b:a", bit_rate, "-reservoir", "0",
             "-write_xing", "0", "-id3v2_version", "0", str(path))  # fmt: skip
     return Clip(path)
 

@@ -25,7 +25,8 @@ class Heard:
 class Listener:
     """Reads a stream of a clip's MP3 frames and notes every arrival, until closed or the station stops."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, *, frame_bytes: int = MP3_FRAME_BYTES) -> None:
+        self._frame_bytes = frame_bytes
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self._socket.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         self._data = bytearray()
@@ -66,13 +67,13 @@ class Listener:
         """
         offset = self._offset(clip)
         zero = min(
-            heard.at - (heard.count + offset) / MP3_FRAME_BYTES * MP3_FRAME_SECONDS for heard in self._heard
+            heard.at - (heard.count + offset) / self._frame_bytes * MP3_FRAME_SECONDS for heard in self._heard
         )
         return datetime.fromtimestamp(zero + frame * MP3_FRAME_SECONDS, UTC)
 
     def _offset(self, clip: Clip) -> int:
         """Where in the clip the first byte that was heard lies."""
-        found = clip.path.read_bytes().find(bytes(self._data[: 4 * MP3_FRAME_BYTES]))
+        found = clip.path.read_bytes().find(bytes(self._data[: 4 * self._frame_bytes]))
         assert found >= 0, "what was heard is not the clip"
         return found
 
