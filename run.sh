@@ -17,6 +17,7 @@ usage: ./run.sh [command]
   upgrade       bring the database's schema up to date
   migrate       write a new migration from the models (for developers)
   check         look whether the set-up is complete
+  audit         hold account, rows and files against each other (--depth hash reads every byte)
   apikey        create, list or revoke API keys
 
   docker:build  build the container image
@@ -115,7 +116,7 @@ verb=${1:-up}
 [ $# -eq 0 ] || shift
 
 case "$verb" in
-    up | demo | api | api-dev | recorder | upgrade | migrate | check | apikey)
+    up | demo | api | api-dev | recorder | upgrade | migrate | check | audit | apikey)
         set_up requirements.lock
         exec .venv/bin/python -m streamrec "$verb" "$@"
         ;;

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from functools import wraps
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from sqlalchemy.engine import Engine
@@ -17,7 +19,11 @@ from streamrec import __version__, logs, settings
 from streamrec.errors import NotReady, StreamrecError
 from streamrec.settings import PROJECT, Settings
 
+if TYPE_CHECKING:
+    from streamrec.audit import Invariant
+
 EX_CONFIG = 78  # sysexits.h: what NotReady is to a shell
+AUDIT_SECONDS = 3600.0  # a statement over years of rows may take long
 GUNICORN_CONFIG = PROJECT / "config" / "gunicorn.conf.py"
 GUNICORN_SAMPLE = "config/sample/gunicorn/sample-production.gunicorn.conf.py"
 
@@ -163,6 +169,38 @@ def check(loaded: Settings) -> None:
     for finding in findings:
         click.echo(f"{'ok  ' if finding.is_good else 'FAIL'}  {finding.subject}: {finding.detail}")
     sys.exit(0 if all(finding.is_good for finding in findings) else 1)
+
+
+@main.command()
+@click.option(
+    "--depth",
+    type=click.Choice(["presence", "size", "hash"]),
+    default="size",
+    help="How closely to look at files.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_configured("cli")
+def audit(loaded: Settings, depth: str, as_json: bool) -> None:
+    """Hold account, rows and files against each other; repairs nothing, exit status 1 if something is wrong."""
+    from streamrec import audit as oracle
+
+    patient = loaded.model_copy(update={"db_timeout_seconds": AUDIT_SECONDS})
+    with _database(patient) as engine, _session(engine) as session:
+        found = oracle.run(session, loaded, depth=oracle.Depth(depth))
+    if as_json:
+        click.echo(
+            json.dumps({"good": not any(one.violations for one in found), "invariants": list(map(asdict, found))})
+        )
+    else:
+        for one in found:
+            click.echo(f"{'FAIL' if one.violations else 'ok  '}  {one.id}: {one.claim} {_counted(one)}")
+            for example in one.examples:
+                click.echo(f"      {example}")
+    sys.exit(1 if any(one.violations for one in found) else 0)
+
+
+def _counted(one: Invariant) -> str:
+    return f"({one.violations} violations)" if one.violations else f"({one.looked_at} looked at)"
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -228,6 +229,19 @@ def test_check_is_content_once_the_schema_is_current(data: Path) -> None:
 
     assert (before.returncode, upgraded.returncode, after.returncode) == (1, 0, 0)
     assert "FAIL  database: The database has no schema yet. Run: ./run.sh upgrade" in before.stdout
+
+
+def test_an_audit_says_what_was_found_in_words_and_as_json(data: Path) -> None:
+    door.run("upgrade", data=data)
+    (data / "archive").mkdir(parents=True, exist_ok=True)
+    clean = door.run("audit", data=data)
+    (data / "archive" / "stray").touch()
+    told = json.loads(door.run("audit", "--json", data=data).stdout)
+    in_words = door.run("audit", "--depth", "hash", data=data)
+
+    assert (clean.returncode, "FAIL" in clean.stdout) == (0, False)
+    assert (told["good"], [one["id"] for one in told["invariants"] if one["violations"]]) == (False, ["I4"])
+    assert (in_words.returncode, "      stray" in in_words.stdout.splitlines()) == (1, True)
 
 
 def test_an_api_key_is_made_listed_and_revoked(data: Path) -> None:

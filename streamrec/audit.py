@@ -1,0 +1,244 @@
+"""The oracle: whether the account, the rows and the files agree, invariant by invariant. It repairs nothing.
+
+The order of reading makes it right on a recorder at work: a file is listed before the spool and the rows that
+explain it are read, and a row whose file is missing is looked up again before that is believed.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from streamrec import coverage
+from streamrec.archive import layout
+from streamrec.archive.files import Tree
+from streamrec.clock import now
+from streamrec.models import Garbage, Origin, Recording
+from streamrec.recorder import journal
+from streamrec.recorder.facts import SegmentClosed, SegmentOpened, decode
+from streamrec.settings import Settings
+from streamrec.timeline import written
+
+_EXAMPLES: Final = 20
+_ROWS: Final = 1000  # read at a time
+_CHUNK: Final = 1 << 20  # bytes
+_OLDEST_PART: Final = 3600.0 + coverage.ROW_DELAY.total_seconds()  # the longest segment there may be
+
+
+class Depth(enum.StrEnum):
+    """How closely files are looked at."""
+
+    PRESENCE = "presence"
+    SIZE = "size"
+    HASH = "hash"
+
+
+@dataclass(slots=True)
+class Invariant:
+    """What must hold, how much was looked at, and where it does not hold."""
+
+    id: str
+    claim: str
+    looked_at: int = 0
+    violations: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def violated(self, example: str) -> None:
+        """Count a violation; the first twenty are kept in words."""
+        self.violations += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(example)
+
+
+def run(session: Session, settings: Settings, *, depth: Depth = Depth.SIZE) -> list[Invariant]:
+    """Look at everything. Reads the whole archive's names, and with `Depth.HASH` its bytes.
+
+    Raises OSError if the archive cannot be read, as when it is not mounted.
+    """
+    with Tree(settings.archive_dir) as archive:
+        files = list(_files(archive))
+        return [
+            _no_untold_time(session),
+            _no_overlap(session),
+            _rows_have_files(session, archive, depth),
+            _files_have_reasons(session, files, settings.spool_dir),
+            _no_old_parts(archive, files),
+            _nothing_refused(settings.spool_dir),
+        ]
+
+
+# --- the account ------------------------------------------------------------------------------------------
+
+
+def _no_untold_time(session: Session) -> Invariant:
+    found = Invariant("I1", "Every second of an enabled channel is recorded, a gap, expired or lost.")
+    found.looked_at = session.scalar(sa.text("SELECT count(DISTINCT channel_id) FROM enabled_period")) or 0
+    for channel_id, span in coverage.unaccounted(session):
+        found.violated(f"channel {channel_id}: {written(span.start)} to {written(span.end)}")
+    return found
+
+
+_CONSTRAINT: Final = sa.text(
+    "SELECT count(*) FROM pg_constraint WHERE conrelid = 'coverage'::regclass AND contype = 'x' AND convalidated"
+)
+_OVERLAPS: Final = sa.text(
+    """
+    SELECT channel_id, id, before FROM (
+        SELECT channel_id, id, start_time, lag(id) OVER timeline AS before,
+               max(end_time) OVER (timeline ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS until
+        FROM coverage WINDOW timeline AS (PARTITION BY channel_id ORDER BY start_time, id)
+    ) AS told WHERE start_time < until ORDER BY channel_id, id
+    """
+)
+
+
+def _no_overlap(session: Session) -> Invariant:
+    """The constraint, and what it would not have seen: rows from before it was there."""
+    found = Invariant("I2", "No two spans of a channel overlap, and the database itself refuses any that would.")
+    found.looked_at = session.scalar(sa.text("SELECT count(*) FROM coverage")) or 0
+    if not session.scalar(_CONSTRAINT):
+        found.violated("the exclusion constraint is missing or not validated")
+    for channel_id, row, before in session.execute(_OVERLAPS):
+        found.violated(f"channel {channel_id}: rows {before} and {row}")
+    return found
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+def _rows_have_files(session: Session, archive: Tree, depth: Depth) -> Invariant:
+    found = Invariant("I3", f"Every recording's file is there ({depth.value} looked at).")
+    statement = sa.select(Recording.id, Recording.path, Recording.size_bytes, Recording.sha256).where(
+        Recording.origin == Origin.CAPTURED
+    )
+    for recording_id, key, size, sha256 in session.execute(statement.execution_options(yield_per=_ROWS)):
+        found.looked_at += 1
+        fault = _fault(archive, key, size, sha256, depth)
+        if fault and _is_still_there(session, recording_id):
+            found.violated(f"recording {recording_id}, {key}: {fault}")
+    return found
+
+
+def _fault(archive: Tree, key: str, size: int | None, sha256: str | None, depth: Depth) -> str | None:
+    """What is wrong with a file, if anything is."""
+    try:
+        descriptor = archive.open(key)
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    try:
+        there = os.fstat(descriptor).st_size
+        if depth is not Depth.PRESENCE and there != size:
+            return f"has {there} bytes, not {size}"
+        if depth is Depth.HASH and _sha256(descriptor) != sha256:
+            return "has another SHA-256"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _sha256(descriptor: int) -> str:
+    digest = hashlib.sha256()
+    while chunk := os.read(descriptor, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_still_there(session: Session, recording_id: int) -> bool:
+    """Whether a row is there now: a deletion takes the row first and then the file."""
+    return bool(session.scalar(sa.select(sa.exists().where(Recording.id == recording_id))))
+
+
+def _files_have_reasons(session: Session, files: list[str], spool_dir: Path) -> Invariant:
+    found = Invariant("I4", "Every file has a row or is named in the spool.")
+    found.looked_at = len(files)
+    unknown = {name for name in files if not name.endswith(layout.BAD)} - _spooled(spool_dir)
+    for key in sorted(unknown - _known(session, unknown)):
+        found.violated(key)
+    return found
+
+
+def _spooled(spool_dir: Path) -> set[str]:
+    """The names that the recorders' journals speak of; read without the recorders' lock."""
+    names: set[str] = set()
+    for path in spool_dir.rglob("journal"):
+        for line in journal.read(path)[0]:
+            try:
+                fact = decode(line)
+            except ValueError:  # a note that a fact is done, or one of another version
+                continue
+            if isinstance(fact, SegmentOpened | SegmentClosed):
+                names |= {fact.key, fact.key + layout.PART}
+    return names
+
+
+def _known(session: Session, names: Iterable[str]) -> set[str]:
+    """Which of these a row speaks of, or a deletion that has not come to the file yet."""
+    known: set[str] = set()
+    asked = sorted(names)
+    for first in range(0, len(asked), _ROWS):
+        some = sa.any_(sa.cast(asked[first : first + _ROWS], sa.ARRAY(sa.Text)))
+        known.update(session.scalars(sa.select(Recording.path).where(Recording.path == some)))
+        known.update(session.scalars(sa.select(Garbage.path).where(Garbage.path == some)))
+    return known
+
+
+def _no_old_parts(archive: Tree, files: list[str]) -> Invariant:
+    found = Invariant("I5", "No file is being written for longer than the longest segment.")
+    for name in files:
+        if name.endswith(layout.PART):
+            found.looked_at += 1
+            age = _age(archive, name)
+            if age is not None and age > _OLDEST_PART:
+                found.violated(f"{name}: untouched for {age:.0f} s")
+    return found
+
+
+def _age(archive: Tree, name: str) -> float | None:
+    """Seconds since a file was last written; None if it has got its final name meanwhile."""
+    try:
+        descriptor = archive.open(name)
+    except OSError:
+        return None
+    try:
+        return now().timestamp() - os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+
+
+def _nothing_refused(spool_dir: Path) -> Invariant:
+    found = Invariant("refused", "The database has refused none of the recorders' facts.")
+    for path in sorted(spool_dir.rglob("refused.txt")):
+        for line in path.read_text(errors="replace").splitlines():
+            found.looked_at += 1
+            found.violated(line[:500])
+    return found
+
+
+def _files(archive: Tree) -> Iterator[str]:
+    """Every file of the archive, by its name below it; links are followed nowhere."""
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        for name in archive.names(folder):
+            path = f"{folder}/{name}" if folder else name
+            try:
+                mode = (archive.path / path).lstat().st_mode
+            except FileNotFoundError:  # it has got its final name, or was deleted, since its folder was read
+                continue
+            if stat.S_ISDIR(mode):
+                pending.append(path)
+            elif stat.S_ISREG(mode):
+                yield path
