@@ -170,12 +170,13 @@ def test_other_codecs_are_kept_in_what_holds_them(
     assert scalar(sa.select(Recording.codecs).limit(1)) == codec
 
 
+@pytest.mark.parametrize("capture", ["auto", "ffmpeg"])
 def test_sigterm_closes_the_file_within_five_seconds(
-    engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path
+    engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path, capture: str
 ):
     """Nothing is left to salvage, and no child."""
     station.add("a", noise)
-    channel_id = add(station.url("a"))
+    channel_id = add(station.url("a"), capture=capture)
     with recorder(settings, log, station.port) as child:
         wait(lambda: state(channel_id) == "running", "the capture runs")
         wait(lambda: list(settings.archive_dir.rglob("*.part")), "a file is being written")
@@ -186,7 +187,7 @@ def test_sigterm_closes_the_file_within_five_seconds(
 
     assert (status, took < 5.0) == (0, True)
     assert list(settings.archive_dir.rglob("*.part")) == []
-    assert list((settings.run_dir / "children").iterdir()) == []
+    assert list((settings.run_dir / "children").glob("*")) == []
     assert recordings() >= 1
     assert scalar(sa.select(Recorder.stopped_at)) is not None
     assert state(channel_id) == "stopped"
@@ -197,7 +198,7 @@ def test_a_killed_recorder_leaves_no_orphan_and_the_next_salvages(
 ):
     """kill -9, and a start right after: what was written is kept, what is missing is told."""
     station.add("a", noise)
-    channel_id = add(station.url("a"))
+    channel_id = add(station.url("a"), capture="ffmpeg")
     with recorder(settings, log, station.port) as child:
         wait(lambda: recordings() >= 1, "a file")
         pid = child_of(settings)
@@ -242,10 +243,10 @@ def test_another_address_is_recorded_from_then_on(
             draft = checked({"url": station.url(name), "name": f"At {name}"}, allow=allowed)
             with db.Session.begin() as session:
                 channels.update(session, channel_id, draft)
-        wait(lambda: len(second.connects) == 2, "the other mount is probed and captured")
+        wait(lambda: second.connects, "the other mount is captured")
         wait(lambda: state(channel_id) == "running", "it runs")
 
-    assert len(first.connects) == 2
+    assert (len(first.connects), len(second.connects)) == (1, 1)
     assert unaccounted(channel_id) == timedelta()
 
 
