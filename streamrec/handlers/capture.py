@@ -10,10 +10,12 @@ from streamrec.clock import now
 from streamrec.db import Session
 from streamrec.errors import NotFound
 from streamrec.handlers import _current, _present, _query, _reply
+from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
 from streamrec.media import binary, probe
 from streamrec.timeline import Span
 
+_SORT_KINDS: dict[str, type] = {"id": int, "start_time": datetime}
 _DAY = timedelta(days=1)
 
 
@@ -34,15 +36,14 @@ def list_channel_gaps(
     cursor: str | None = None,
 ) -> Reply:
     start, end = _query.bounds(from_, to)
-    listing = f"gaps of {channel_id}:{sort}"
-    after = _query.position_in(cursor, listing, datetime, int)
+    listing = Listing(f"gaps of {channel_id}", sort, _SORT_KINDS)
+    after = listing.after(cursor)
     with Session.begin() as session:
         channels.require(session, channel_id)
         page = coverage.gaps(
             session, channel_id=channel_id, start=start, end=end, sort=sort, after=after, limit=limit
         )
-    following = None if page.after is None else _query.cursor_for(listing, *page.after)
-    return _reply.listed([_present.gap(row) for row in page.rows], next_cursor=following)
+    return listing.reply(page, _present.gap)
 
 
 def get_channel_coverage(

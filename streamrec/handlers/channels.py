@@ -9,6 +9,7 @@ from typing import Any
 from streamrec import channel_fields, channel_imports, channel_lists, channels, deletion
 from streamrec.db import Session
 from streamrec.handlers import _current, _present, _query, _reply
+from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
 
 _SORT_KINDS: dict[str, type] = {"id": int, "created_at": datetime, "updated_at": datetime}
@@ -39,14 +40,13 @@ def list_channels(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Reply:
-    listing = f"channels:{sort}"
-    after = _query.position_in(cursor, listing, _SORT_KINDS.get(sort.removeprefix("-"), str), int)
+    listing = Listing("channels", sort, _SORT_KINDS)
+    after = listing.after(cursor)
     with Session.begin() as session:
         page = channels.page(
             session, type=type_, enabled=enabled, q=q, tag=tag, sort=sort, after=after, limit=limit
         )
-    following = None if page.after is None else _query.cursor_for(listing, *page.after)
-    return _reply.listed([_present.channel(row) for row in page.rows], next_cursor=following)
+    return listing.reply(page, _present.channel)
 
 
 def create_channel(body: dict[str, Any]) -> Reply:

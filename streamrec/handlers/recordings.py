@@ -9,6 +9,7 @@ from streamrec import channels, deletion, recordings
 from streamrec.db import Session
 from streamrec.errors import Gone, NotFound
 from streamrec.handlers import _current, _media, _present, _query, _reply
+from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
 from streamrec.models import Origin
 
@@ -32,11 +33,20 @@ def list_recordings(
     cursor: str | None = None,
 ) -> Reply:
     start, end = _query.bounds(from_, to)
+    listing = Listing("recordings", sort, _SORT_KINDS)
+    after = listing.after(cursor)
     with Session.begin() as session:
-        return _listed(
-            "recordings", session, channel_id=channel_id, start=start, end=end, origin=origin, sort=sort,
-            limit=limit, cursor=cursor,
-        )  # fmt: skip
+        page = recordings.page(
+            session,
+            channel_id=channel_id,
+            start=start,
+            end=end,
+            origin=origin,
+            sort=sort,
+            after=after,
+            limit=limit,
+        )
+    return listing.reply(page, _present.recording)
 
 
 def list_channel_recordings(
@@ -48,12 +58,14 @@ def list_channel_recordings(
     cursor: str | None = None,
 ) -> Reply:
     start, end = _query.bounds(from_, to)
+    listing = Listing(f"recordings of {channel_id}", sort, _SORT_KINDS)
+    after = listing.after(cursor)
     with Session.begin() as session:
         channels.require(session, channel_id)
-        return _listed(
-            f"recordings of {channel_id}", session, channel_id=channel_id, start=start, end=end, sort=sort,
-            limit=limit, cursor=cursor,
-        )  # fmt: skip
+        page = recordings.page(
+            session, channel_id=channel_id, start=start, end=end, sort=sort, after=after, limit=limit
+        )
+    return listing.reply(page, _present.recording)
 
 
 def list_channel_recordings_alias(
@@ -65,14 +77,6 @@ def list_channel_recordings_alias(
     cursor: str | None = None,
 ) -> Reply:
     return list_channel_recordings(channel_id, from_, to, sort, limit, cursor)
-
-
-def _listed(what: str, session: Any, *, sort: str, cursor: str | None, **question: Any) -> Reply:
-    listing = f"{what}:{sort}"
-    after = _query.position_in(cursor, listing, _SORT_KINDS.get(sort.removeprefix("-"), str), int)
-    page = recordings.page(session, sort=sort, after=after, **question)
-    following = None if page.after is None else _query.cursor_for(listing, *page.after)
-    return _reply.listed([_present.recording(row) for row in page.rows], next_cursor=following)
 
 
 def create_recording(body: dict[str, Any]) -> Reply:
