@@ -89,6 +89,8 @@ leave_set_up() {
 
 set_up() { # lock file
     export UV_PYTHON_DOWNLOADS=never
+    # A service's account may have no home folder, and so no place for uv's cache.
+    [ -n "${UV_CACHE_DIR:-}${XDG_CACHE_HOME:-}" ] || [ -w "${HOME:-}" ] || export UV_NO_CACHE=1
     is_installed "$1" && return
     enter_set_up
     if ! is_installed "$1"; then
