@@ -8,12 +8,14 @@ import sqlalchemy as sa
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.operations.ops import MigrationScript
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.engine import Engine
 
 from streamrec import db
-from streamrec.errors import DatabaseAway, NotReady
+from streamrec.errors import Conflict, DatabaseAway, NotReady
 from streamrec.settings import PROJECT
 
 log = structlog.get_logger(__name__)
@@ -87,8 +89,21 @@ def upgrade(engine: Engine) -> None:
 
 
 def draft(engine: Engine, message: str) -> None:
-    """Write a new migration from what `models.py` has and the database lacks."""
-    command.revision(configuration(engine), message=message, autogenerate=True)
+    """Write a new migration from what `models.py` has and the database lacks.
+
+    Raises:
+        Conflict: it lacks nothing.
+    """
+    written = command.revision(
+        configuration(engine), message=message, autogenerate=True, process_revision_directives=_drop_empty
+    )
+    if not written:
+        raise Conflict("The database has all that the models have: there is nothing to migrate.")
+
+
+def _drop_empty(_context: MigrationContext, _revision: object, scripts: list[MigrationScript]) -> None:
+    if all(operations.is_empty() for operations in scripts[0].upgrade_ops_list):
+        scripts.clear()
 
 
 def _is_known(revision: str) -> bool:

@@ -12,8 +12,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy.engine import Engine
 
 from streamrec import schema
-from streamrec.errors import DatabaseAway, NotReady
+from streamrec.errors import Conflict, DatabaseAway, NotReady
 from streamrec.models import Base
+from streamrec.settings import PROJECT
 
 
 @pytest.fixture
@@ -65,3 +66,12 @@ def test_a_database_that_is_away_is_told_as_such() -> None:
 
     with pytest.raises(DatabaseAway):
         schema.current(nowhere)
+
+
+def test_no_migration_is_written_where_nothing_is_lacking(bare: Engine) -> None:
+    before = sorted((PROJECT / "migrations" / "versions").iterdir())
+
+    with pytest.raises(Conflict, match="nothing to migrate"):
+        schema.draft(bare, "nothing")
+
+    assert sorted((PROJECT / "migrations" / "versions").iterdir()) == before
