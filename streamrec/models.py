@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from streamrec.clock import now
@@ -94,6 +94,9 @@ class Channel(Base):
     tags: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), default=list, server_default="{}")
     country: Mapped[str | None] = mapped_column(sa.String(2), comment="ISO 3166-1 alpha-2, upper case")
     language: Mapped[str | None] = mapped_column(sa.String(35), comment="BCP 47")
+    pin: Mapped[dict[str, str]] = mapped_column(
+        JSONB, default=dict, server_default="{}", comment="labels that a recorder must have: site, network"
+    )
     version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
@@ -146,6 +149,9 @@ class EnabledPeriod(Base):
 # --- recordings and the account of time -------------------------------------------------------------------
 
 
+_EPOCH = "of the assignment when a recorder told it; a trigger refuses an older one than the current"
+
+
 class Origin(enum.StrEnum):
     """Where a recording row came from: streamrec's own capture, or a client that registered it."""
 
@@ -170,6 +176,7 @@ class Run(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), index=True)
     recorder_id: Mapped[UUID | None]
+    epoch: Mapped[int | None] = mapped_column(comment="of the assignment it was captured under")
     source: Mapped[str] = mapped_column(sa.String(16), comment="which source read it, such as ffmpeg")
     format: Mapped[FileFormat] = mapped_column(_values(FileFormat))
     codecs: Mapped[str | None] = mapped_column(comment="ffmpeg's names, video first: h264+aac")
@@ -191,6 +198,7 @@ class Recording(Base):
     uuid: Mapped[UUID] = mapped_column(default=uuid4, unique=True, comment="makes inserts repeatable")
     channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id))
     run_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(Run.id))
+    epoch: Mapped[int | None] = mapped_column(comment=_EPOCH)
     origin: Mapped[Origin] = mapped_column(_values(Origin))
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
@@ -271,6 +279,7 @@ class Coverage(Base):
     recording_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey(Recording.id, ondelete="SET NULL"), index=True, comment="of a recorded span"
     )
+    epoch: Mapped[int | None] = mapped_column(comment=_EPOCH)
 
     __table_args__ = (
         sa.CheckConstraint("end_time > start_time", "order"),
@@ -311,6 +320,32 @@ class Recorder(Base):
     media_bytes: Mapped[int] = mapped_column(default=0, server_default="0", comment="received since its start")
     media_seconds: Mapped[float] = mapped_column(default=0, server_default="0", comment="written since its start")
     restarts: Mapped[int] = mapped_column(default=0, server_default="0", comment="attempts after a first one")
+    capacity: Mapped[int] = mapped_column(default=500, server_default="500", comment="captures it may hold")
+    labels: Mapped[dict[str, str]] = mapped_column(
+        JSONB, default=dict, server_default="{}", comment="site, network: which pinned channels it may capture"
+    )
+    is_leaving: Mapped[bool] = mapped_column(
+        default=False, server_default=sa.false(), comment="it gives away what it holds"
+    )
+
+
+class Assignment(Base):
+    """Which recorder captures a channel. The row stays when nobody does, because epochs never shrink."""
+
+    __tablename__ = "assignment"
+
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), primary_key=True, autoincrement=False)
+    recorder_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(Recorder.id), comment="who holds it, if alive")
+    epoch: Mapped[int] = mapped_column(comment="grows with every change of recorder_id")
+    successor_id: Mapped[UUID | None] = mapped_column(
+        sa.ForeignKey(Recorder.id), comment="who stands by to take over from a living recorder"
+    )
+    is_ready: Mapped[bool] = mapped_column(
+        default=False, server_default=sa.false(), comment="the successor has media"
+    )
+    changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+
+    __table_args__ = (sa.CheckConstraint("epoch > 0", "epoch"),)
 
 
 class CaptureState(enum.StrEnum):

@@ -1,0 +1,1 @@
+"""Which recorder captures which channel: one interface, its drivers, and the plan that all recorders share."""
