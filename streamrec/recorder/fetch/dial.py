@@ -150,7 +150,7 @@ async def _connect_one(address: str, port: int, receive_bytes: int | None) -> so
 
 
 @cache
-def _context() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """The system's certificates, read once; names are checked."""
     return ssl.create_default_context()
 
@@ -159,7 +159,7 @@ async def _secured(sock: socket.socket, host: str) -> ssl.SSLSocket:
     """The socket after a TLS handshake that proved it is `host`."""
     secured: ssl.SSLSocket | None = None
     try:
-        secured = _context().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        secured = trust().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             await _shake_hands(secured)
         return secured
