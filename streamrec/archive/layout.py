@@ -16,26 +16,42 @@ BAD = ".bad"
 
 _KEY = re.compile(
     r"(?P<keyname>[A-Za-z0-9_-]{10})/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/"
-    r"(?P<start>[0-9]{8}T[0-9]{6}\.[0-9]{3})Z-(?P<run>[0-9a-f]{12})\.(?P<format>[a-z0-9]+)",
+    r"(?P<start>[0-9]{8}T[0-9]{6}\.[0-9]{3})Z-(?P<run>[0-9a-f]{12})(-(?P<epoch>[1-9][0-9]{0,17}))?"
+    r"\.(?P<format>[a-z0-9]+)",
     re.ASCII,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a key says; `start_time` to the millisecond, `run` the first twelve hex digits of the run's id."""
+    """What a key says; `start_time` to the millisecond, `run` the first twelve hex digits of the run's id.
+
+    `epoch` is None in names from before there were assignments.
+    """
 
     keyname: str
     start_time: datetime
     run: str
     format: FileFormat
+    epoch: int | None = None
 
 
-def key(*, keyname: str, start_time: datetime, run_id: UUID, format: FileFormat) -> str:  # noqa: A002
-    """`<keyname>/<yyyy>/<mm>/<dd>/<YYYYMMDDTHHMMSS.mmm>Z-<run>.<ext>`, in UTC, milliseconds cut off."""
+def key(
+    *,
+    keyname: str,
+    start_time: datetime,
+    run_id: UUID,
+    format: FileFormat,  # noqa: A002
+    epoch: int | None = None,
+) -> str:
+    """`<keyname>/<yyyy>/<mm>/<dd>/<YYYYMMDDTHHMMSS.mmm>Z-<run>-<epoch>.<ext>`, in UTC, milliseconds cut off.
+
+    The epoch keeps two recorders from ever writing the same file.
+    """
     start = start_time.astimezone(UTC)
     stamp = f"{start:%Y%m%dT%H%M%S}.{start.microsecond // 1000:03d}Z"
-    made = f"{keyname}/{start:%Y/%m/%d}/{stamp}-{run_id.hex[:12]}.{format.value}"
+    held = "" if epoch is None else f"-{epoch}"
+    made = f"{keyname}/{start:%Y/%m/%d}/{stamp}-{run_id.hex[:12]}{held}.{format.value}"
     parse(made)
     return made
 
@@ -48,7 +64,8 @@ def parse(text: str) -> Name:
     start = datetime.strptime(match["start"], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
     if match["day"] != f"{start:%Y/%m/%d}":
         raise ValueError(f"the folder of {text!r} is another day's")
-    return Name(match["keyname"], start, match["run"], FileFormat(match["format"]))
+    epoch = int(match["epoch"]) if match["epoch"] else None
+    return Name(match["keyname"], start, match["run"], FileFormat(match["format"]), epoch)
 
 
 def day_folder(keyname: str, day: datetime) -> str:

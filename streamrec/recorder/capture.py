@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -47,6 +47,7 @@ class Order:
     keyname: str
     address: Address
     segment_seconds: int
+    epoch: int | None = None  # of the assignment under which this recorder holds the channel
 
 
 class Opener(Protocol):
@@ -360,7 +361,8 @@ class Capture:
         async with self._telling:
             decided = decide()
             facts = decided if isinstance(decided, list) else [decided] if decided is not None else []
-            for fact in facts:
+            for gap in facts:
+                fact = replace(gap, epoch=self.order.epoch)
                 await asyncio.get_running_loop().run_in_executor(self._tools.disk, self._tools.spool.append, fact)
                 self._noted_at = self._clock.monotonic()
             then()

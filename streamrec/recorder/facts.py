@@ -23,6 +23,7 @@ class RunStarted:
     format: FileFormat
     codecs: str
     start_time: datetime
+    epoch: int | None = None  # of the assignment under which it is recorded; None before there were any
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class SegmentOpened:
     format: FileFormat
     codecs: str
     start_time: datetime
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class SegmentClosed:
     size_bytes: int
     sha256: str
     truncated: bool = False
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class GapNoted:
     end_time: datetime
     reason: GapReason
     detail: str
+    epoch: int | None = None
 
 
 Fact = RunStarted | RunEnded | SegmentOpened | SegmentClosed | GapNoted

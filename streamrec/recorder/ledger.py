@@ -60,6 +60,7 @@ def _start_run(session: Session, fact: RunStarted) -> None:
         id=fact.run_id,
         channel_id=fact.channel_id,
         recorder_id=fact.recorder_id,
+        epoch=fact.epoch,
         source=fact.source,
         format=fact.format,
         codecs=fact.codecs,
@@ -85,6 +86,7 @@ def _add_recording(session: Session, fact: SegmentClosed) -> None:
         format=fact.format,
         codecs=fact.codecs,
         truncated=fact.truncated,
+        epoch=fact.epoch,
         version=1,
     )
     session.execute(
@@ -95,6 +97,7 @@ def _add_recording(session: Session, fact: SegmentClosed) -> None:
             start_time=fact.start_time,
             end_time=fact.end_time,
             recording_id=session.scalar(recording.returning(Recording.id)),
+            epoch=fact.epoch,
         )
     )
 
@@ -108,6 +111,7 @@ def _set_gap(session: Session, fact: GapNoted) -> None:
         "end_time": fact.end_time,
         "reason": fact.reason,
         "detail": fact.detail,
+        "epoch": fact.epoch,
     }
     row = insert(Coverage).values(uuid=fact.uuid, channel_id=fact.channel_id, kind=CoverageKind.GAP, **bounds)
     session.execute(row.on_conflict_do_update(index_elements=[Coverage.uuid], set_=bounds))

@@ -245,6 +245,7 @@ class Take:
             self._opened.format,
             self._opened.codecs,
             clock.wall(0),
+            self.order.epoch,
         )
         return SegmentWriter(
             archive=self._tools.archive,

@@ -198,8 +198,10 @@ class SegmentWriter:
 
     def _open(self, start: datetime, unit: Unit) -> _File:
         run = self._run
-        key = layout.key(keyname=self.keyname, start_time=start, run_id=run.run_id, format=run.format)
-        opened = SegmentOpened(uuid4(), run.run_id, run.channel_id, key, run.format, run.codecs, start)
+        key = layout.key(
+            keyname=self.keyname, start_time=start, run_id=run.run_id, epoch=run.epoch, format=run.format
+        )
+        opened = SegmentOpened(uuid4(), run.run_id, run.channel_id, key, run.format, run.codecs, start, run.epoch)
         try:
             if not self._is_started:
                 self._spool.append(run)
@@ -313,4 +315,5 @@ def closed_fact(
         size,
         sha256,
         is_truncated,
+        opened.epoch,
     )

@@ -24,6 +24,17 @@ def test_a_key_says_channel_day_start_and_run() -> None:
     assert key == "radio-one_/2026/11/20/20261120T235959.999Z-0123456789ab.mp3"
 
 
+def test_two_epochs_never_share_a_name() -> None:
+    start = datetime(2026, 11, 20, 23, 59, 59, 999_999, UTC)
+    keys = {
+        layout.key(keyname="radio-one_", start_time=start, run_id=RUN, epoch=epoch, format=FileFormat.MP3)
+        for epoch in (None, 1, 2, 11)
+    }
+
+    assert len(keys) == 4
+    assert "radio-one_/2026/11/20/20261120T235959.999Z-0123456789ab-11.mp3" in keys
+
+
 def test_a_key_is_in_utc_whatever_the_zone() -> None:
     start = datetime(2026, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))
 
@@ -36,15 +47,16 @@ def test_a_key_is_in_utc_whatever_the_zone() -> None:
     keyname=st.from_regex(r"[A-Za-z0-9_-]{10}", fullmatch=True),
     start=INSTANTS,
     run=st.uuids(),
+    epoch=st.none() | st.integers(1, 2**53),
     file_format=st.sampled_from(FileFormat),
 )
 def test_parse_gives_back_what_key_was_given(
-    keyname: str, start: datetime, run: UUID, file_format: FileFormat
+    keyname: str, start: datetime, run: UUID, epoch: int | None, file_format: FileFormat
 ) -> None:
-    key = layout.key(keyname=keyname, start_time=start, run_id=run, format=file_format)
+    key = layout.key(keyname=keyname, start_time=start, run_id=run, epoch=epoch, format=file_format)
 
     milliseconds = start.replace(microsecond=start.microsecond // 1000 * 1000)
-    assert layout.parse(key) == layout.Name(keyname, milliseconds, run.hex[:12], file_format)
+    assert layout.parse(key) == layout.Name(keyname, milliseconds, run.hex[:12], file_format, epoch)
     assert key.startswith(layout.day_folder(keyname, start) + "/")
 
 
@@ -59,6 +71,9 @@ def test_parse_gives_back_what_key_was_given(
         "../../../2026/11/20/20261120T235959.999Z-0123456789ab.mp3",
         "radio-one_/2026/11/20/20261120T235959.999Z-0123456789ab.mp3\n",
         "radio-one_/2026/11/20/20261120T235959.999Z-0123456789AB.mp3",
+        "radio-one_/2026/11/20/20261120T235959.999Z-0123456789ab-.mp3",
+        "radio-one_/2026/11/20/20261120T235959.999Z-0123456789ab-0.mp3",
+        "radio-one_/2026/11/20/20261120T235959.999Z-0123456789ab--1.mp3",
     ],
 )
 def test_anything_else_is_no_key(text: str) -> None:
