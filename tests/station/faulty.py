@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import enum
+import base64
+import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
-from streamrec.demo import http, radio
-from tests.station.clips import MP3_FRAME_BYTES, MP3_FRAME_SECONDS, Clip
+from tests.station.clips import Clip
+from tests.station.coding import Tags, chunk
+from tests.station.journal import Journal
+from tests.station.mount import BURST_FRAMES, DROPPING, Fault, Mount, Refusal
+from tests.station.playing import TICK_SECONDS, Listener
+from tests.station.programme import programme
 
-_TICK_SECONDS = 0.1
-BURST_FRAMES = 170  # 65,280 bytes: Icecast's default burst, in whole frames
+__all__ = ["BURST_FRAMES", "Fault", "Mount", "Station", "running"]
 
-
-class Fault(enum.Enum):
-    """What a mount does instead of playing."""
-
-    STALL = "keeps the connection open and sends nothing"
-    END = "closes every connection and answers 404"
-    DENY = "closes every connection and answers 403"
-    GARBAGE = "sends a web page in the place of music"
-
-
-@dataclass
-class Mount:
-    """A radio that plays a clip once, from the moment it was made."""
-
-    clip: bytes
-    zero: float = field(default_factory=time.time)
-    title: str = ""
-    fault: Fault | None = None
-    burst_frames: int = BURST_FRAMES
-    connects: list[float] = field(default_factory=list)
-
-    def live(self) -> int:
-        """How many whole frames have been on air."""
-        return int((time.time() - self.zero) / MP3_FRAME_SECONDS)
-
-    def frames(self, start: int, end: int) -> bytes:
-        """The bytes of frames `[start, end)`."""
-        return self.clip[max(0, start) * MP3_FRAME_BYTES : end * MP3_FRAME_BYTES]
-
-    def on_air(self, frame: int) -> datetime:
-        """When frame `frame` began."""
-        return datetime.fromtimestamp(self.zero + frame * MP3_FRAME_SECONDS, UTC)
+_HEAD_SECONDS = 10.0
+_REFUSALS = {Fault.END: Refusal("404 Not Found"), Fault.DENY: Refusal("403 Forbidden")}
+T = TypeVar("T")
+Headers = dict[str, str]
 
 
 class Station:
@@ -56,20 +32,43 @@ class Station:
 
     def __init__(self) -> None:
         self.mounts: dict[str, Mount] = {}
+        self.journal = Journal()
         self.port = 0
+        self._doors: dict[int, asyncio.Server] = {}
+        self._listeners: set[Listener] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
+    # --- commands, from any thread
+
     def url(self, name: str) -> str:
         """The address of a mount."""
-        return f"http://127.0.0.1:{self.port}/{name}"
+        mount = self.mounts.get(f"/{name}")
+        return f"http://127.0.0.1:{mount.door if mount else self.port}/{name}"
 
-    def add(self, name: str, clip: Clip, *, burst_frames: int = BURST_FRAMES) -> Mount:
-        """Put a mount on air now."""
-        mount = self.mounts[f"/{name}"] = Mount(clip.path.read_bytes(), burst_frames=burst_frames)
+    def add(self, name: str, clip: Clip, *, burst_frames: int = BURST_FRAMES, own_door: bool = False) -> Mount:
+        """Put a mount on air now; with a port of its own if that is to be closed."""
+        mount = Mount(name, programme(clip.path), self.journal, burst_frames=burst_frames)
+        mount.door = self._do(self._open(0)) if own_door else self.port
+        self.mounts[f"/{name}"] = mount
         return mount
+
+    def shut(self, mount: Mount) -> None:
+        """Close the mount's own door, and hang up on who is inside."""
+        assert mount.door != self.port, "others are behind this door"
+        mount.fault = Fault.SHUT
+        self._doors.pop(mount.door).close()
+
+    def reopen(self, mount: Mount) -> None:
+        """Listen again where the mount was, and play."""
+        self._do(self._open(mount.door))
+        mount.fault = None
+
+    def listeners(self, mount: Mount) -> list[Listener]:
+        """Who listens to it now."""
+        return [listener for listener in list(self._listeners) if listener.mount is mount]
 
     def start(self) -> None:
         """Serve until stopped."""
@@ -82,61 +81,125 @@ class Station:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
 
+    # --- the server
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _open(self, port: int) -> int:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", port, limit=8192)
+        number = int(server.sockets[0].getsockname()[1])
+        self._doors[number] = server
+        return number
+
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        server = await http.serve(self._answer, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self.port = await self._open(0)
         self._started.set()
         await self._stopped.wait()
-        server.close()
+        for server in self._doors.values():
+            server.close()
 
-    async def _answer(self, request: http.Request, response: http.Response) -> None:
-        mount = self.mounts.get(request.path)
-        if mount is None or mount.fault is Fault.END:
-            await response.whole(b"", "text/plain", "404 Not Found")
-        elif mount.fault is Fault.DENY:
-            await response.whole(b"", "text/plain", "403 Forbidden")
-        else:
-            await _play(mount, request, response)
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_HEAD_SECONDS):
+                path, headers = _request(await reader.readuntil(b"\r\n\r\n"))
+            await self._answer(path, headers, writer)
+        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # it left, or does not speak HTTP
+        finally:
+            writer.close()
+
+    async def _answer(self, path: str, headers: Headers, writer: asyncio.StreamWriter) -> None:
+        mount = self.mounts.get(path)
+        if mount is None:
+            return await _whole(writer, Refusal())
+        self.journal.note(mount.name, "request", authorization="authorization" in headers, door=_door(writer))
+        if mount.fault is Fault.REFUSE or mount.fault in _REFUSALS:
+            return await _whole(writer, _REFUSALS.get(mount.fault, mount.refusal))
+        if not _is_allowed(mount, headers):
+            return await _whole(writer, Refusal("401 Unauthorized", {"WWW-Authenticate": 'Basic realm="radio"'}))
+        if mount.fault in {Fault.SILENT, Fault.SLOW_HEAD}:
+            return await _hold(mount, writer)
+        return await self._play(mount, headers, writer)
+
+    async def _play(self, mount: Mount, headers: Headers, writer: asyncio.StreamWriter) -> None:
+        listener = Listener(mount)
+        self._listeners.add(listener)
+        mount.connects.append(time.time())
+        self.journal.note(mount.name, "connect", listener=listener.number)
+        has_titles = headers.get("icy-metadata") == "1"
+        try:
+            writer.write(_head(mount, has_titles=has_titles))
+            await _send(listener, writer, Tags(mount) if has_titles else None)
+        finally:
+            self._listeners.discard(listener)
+            self.journal.note(mount.name, "leave", listener=listener.number)
+        if listener.is_dropped and mount.hang_up_resets:
+            reset(writer)
 
 
-async def _play(mount: Mount, request: http.Request, response: http.Response) -> None:
-    """The burst, then frame after frame as each has been on air, until a fault ends it."""
-    mount.connects.append(time.time())
-    tags = _Tags(mount) if request.headers.get("icy-metadata") == "1" else None
-    headers = {"Content-Type": "audio/mpeg"}
-    await response.start(headers | {"icy-metaint": str(radio.META_INTERVAL)} if tags else headers)
-    position = mount.live() - mount.burst_frames
-    while mount.fault not in {Fault.END, Fault.DENY}:
-        live = mount.live()
-        if mount.fault is Fault.STALL:
-            position = live
-        elif mount.fault is Fault.GARBAGE:
-            await response.write(b"<html><body>Back soon.</body></html>" * 20)
-            position = live
-        else:
-            data = mount.frames(position, live)
-            await response.write(tags.tagged(data) if tags else data)
-            position = live
-        await asyncio.sleep(_TICK_SECONDS)
+async def _send(listener: Listener, writer: asyncio.StreamWriter, tags: Tags | None) -> None:
+    mount = listener.mount
+    is_chunked = mount.manner.is_chunked
+    while not listener.is_dropped and mount.fault not in DROPPING:
+        data = listener.next()
+        data = tags.tagged(data) if tags else data
+        writer.write(chunk(data) if is_chunked else data)
+        await writer.drain()
+        await asyncio.sleep(TICK_SECONDS)
 
 
-class _Tags:
-    """Puts the mount's title into the stream, as SHOUTcast does."""
+def _head(mount: Mount, *, has_titles: bool) -> bytes:
+    manner = mount.manner
+    lines = [manner.start, "Connection: close"]
+    lines += [f"Content-Type: {manner.content_type or mount.part.programme.media_type}"]
+    lines += ["Transfer-Encoding: chunked"] if manner.is_chunked else []
+    lines += [f"icy-metaint: {manner.metaint}"] if has_titles else []
+    return "\r\n".join([*lines, "", ""]).encode()
 
-    def __init__(self, mount: Mount) -> None:
-        self._mount = mount
-        self._left = radio.META_INTERVAL
-        self._announced = ""
 
-    def tagged(self, data: bytes) -> bytes:
-        pieces: list[bytes] = []
-        while len(data) >= self._left:
-            title = self._mount.title
-            pieces += [data[: self._left], b"\0" if title == self._announced else radio.block(title)]
-            data, self._left, self._announced = data[self._left :], radio.META_INTERVAL, title
-        self._left -= len(data)
-        return b"".join([*pieces, data])
+async def _hold(mount: Mount, writer: asyncio.StreamWriter) -> None:
+    """Answer nothing, or a byte a second of a head, for as long as that is the fault."""
+    fault, head = mount.fault, iter(_head(mount, has_titles=False))
+    while mount.fault is fault and not writer.is_closing():
+        if fault is Fault.SLOW_HEAD:
+            writer.write(bytes([next(head)]))
+            await writer.drain()
+        await asyncio.sleep(1)
+
+
+async def _whole(writer: asyncio.StreamWriter, refusal: Refusal) -> None:
+    headers = {"Content-Type": "text/plain", "Content-Length": str(len(refusal.body)), **refusal.headers}
+    lines = [f"HTTP/1.0 {refusal.status}", "Connection: close", *(f"{name}: {headers[name]}" for name in headers)]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + refusal.body)
+    await writer.drain()
+
+
+def _request(head: bytes) -> tuple[str, Headers]:
+    """The path and the header fields, whose names are in lower case. Raises ValueError."""
+    request_line, *lines = head.decode("latin-1").split("\r\n")
+    _, target, _ = request_line.split(" ")
+    pairs = (line.partition(":") for line in lines if line)
+    return target.partition("?")[0], {name.lower(): text.strip() for name, _, text in pairs}
+
+
+def _is_allowed(mount: Mount, headers: Headers) -> bool:
+    wanted = mount.manner.credentials
+    basic = f"Basic {base64.b64encode(wanted.encode()).decode()}" if wanted else None
+    return basic is None or headers.get("authorization") == basic
+
+
+def _door(writer: asyncio.StreamWriter) -> int:
+    return int(writer.get_extra_info("sockname")[1])
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with RST in the place of FIN (socket(7), SO_LINGER of 0 s)."""
+    with suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 @contextmanager
