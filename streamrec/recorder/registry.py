@@ -6,11 +6,11 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Final
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from streamrec import __version__, captures
@@ -61,25 +61,40 @@ def leave(session: Session, recorder_id: UUID, totals: Totals) -> None:
     session.execute(row.values(stopped_at=sa.func.clock_timestamp()))
 
 
-_COLUMNS = (
-    *("state", "since", "run_id", "path", "file_start_time", "file_bytes", "file_seconds"),
-    *("bit_rate", "codecs", "title", "last_error", "restarts"),
+_TYPES: Final = {
+    "channel_id": "bigint",
+    "recorder_id": "uuid",
+    "updated_at": "timestamptz",
+    "state": "text",
+    "since": "timestamptz",
+    "run_id": "uuid",
+    "path": "text",
+    "file_start_time": "timestamptz",
+    "file_bytes": "bigint",
+    "file_seconds": "float8",
+    "bit_rate": "bigint",
+    "codecs": "text",
+    "title": "text",
+    "last_error": "text",
+    "restarts": "bigint",
+}
+_OWN: Final = tuple(_TYPES)[3:]
+_SAVE: Final = sa.text(
+    # One parameter for all rows: a statement as long as the rows are many would be compiled anew each time.
+    f"INSERT INTO capture ({', '.join(_TYPES)}) SELECT {', '.join(_TYPES)} "  # noqa: S608 - names of ours
+    f"FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r({', '.join(map(' '.join, _TYPES.items()))}) "
+    f"ON CONFLICT (channel_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _TYPES)}"
 )
 
 
 def save(session: Session, recorder_id: UUID, statuses: Mapping[int, Status]) -> None:
-    """Write what the captures say of themselves; channels that are gone from the database are left out."""
+    """Write what the captures say of themselves."""
     if not statuses:
         return
-    rows: list[dict[str, Any]] = [
-        {"channel_id": channel_id, "recorder_id": recorder_id, "updated_at": now()}
-        | {name: getattr(status, name) for name in _COLUMNS}
+    at = now()
+    rows = [
+        {"channel_id": channel_id, "recorder_id": recorder_id, "updated_at": at}
+        | {name: getattr(status, name) for name in _OWN}
         for channel_id, status in sorted(statuses.items())
     ]
-    row = insert(Capture).values(rows)
-    names = ("recorder_id", "updated_at", *_COLUMNS)
-    session.execute(
-        row.on_conflict_do_update(
-            index_elements=[Capture.channel_id], set_={name: row.excluded[name] for name in names}
-        )
-    )
+    session.execute(_SAVE, {"rows": orjson.dumps(rows).decode()})
