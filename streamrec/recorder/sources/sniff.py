@@ -12,9 +12,10 @@ ENOUGH_BYTES: Final = 49_152  # what has not shown itself by then is for ffmpeg 
 _TEXT_BYTES: Final = 512
 _TS_PACKET: Final = 188
 _MEDIA: Final = re.compile(
-    rb"OggS|fLaC|RIFF|FORM|FLV\x01|\x1aE\xdf\xa3|\x0b\x77|....(?:ftyp|styp|moov|moof|sidx)", re.DOTALL
+    rb"OggS|fLaC|RIFF|FORM|FLV\x01|\x1aE\xdf\xa3|....(?:ftyp|styp|moov|moof|sidx)", re.DOTALL
 )
 _PLAYLIST: Final = re.compile(rb"#EXTM3U|\[playlist\]|https?://", re.IGNORECASE)
+_MANIFEST: Final = re.compile(rb"(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,2000}?-->\s*)?<MPD\b", re.DOTALL)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -34,8 +35,8 @@ def kind_of(data: bytes, *, is_whole: bool) -> Kind | None:
     text = data[:65_536].lstrip(b"\xef\xbb\xbf \t\r\n")
     if _PLAYLIST.match(text):
         return _playlist(text, is_whole or len(data) >= ENOUGH_BYTES)
-    if text.startswith(b"<"):
-        return _markup(text, is_whole)
+    if _MANIFEST.match(text):
+        return Kind.MANIFEST
     if _MEDIA.match(data) or _is_ts(data):
         return Kind.MEDIA
     if frames.recognised(data) is not None:
@@ -51,14 +52,6 @@ def _playlist(text: bytes, is_enough: bool) -> Kind | None:
     if b"#EXT-X-" in text:
         return Kind.HLS
     return Kind.PLAYLIST if is_enough else None
-
-
-def _markup(text: bytes, is_whole: bool) -> Kind | None:
-    """A manifest's first element may stand behind a declaration and a comment."""
-    if b"<MPD" in text[:4096]:
-        return Kind.MANIFEST
-    is_declared = text.startswith((b"<?xml", b"<!--"))
-    return None if is_declared and len(text) < _TEXT_BYTES and not is_whole else Kind.TEXT
 
 
 def _is_ts(data: bytes) -> bool:
