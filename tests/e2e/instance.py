@@ -1,14 +1,11 @@
-"""A streamrec that really runs: its own port, data folder and PostgreSQL, started as `./run.sh` starts it."""
+"""A `./run.sh` that records: asked over its public API, killed, and started again."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,55 +13,34 @@ from typing import Any
 import httpx
 import psutil
 
-from streamrec.settings import PROJECT
+from tests.e2e import door
 from tests.station import programs
 
 
-class Instance:
+class Instance(door.Instance):
     """Started, asked over HTTP, killed and started again."""
 
     def __init__(self, folder: Path, reachable: Iterable[str]) -> None:
         """`reachable` are the `host:port` that captures may reach although they are loopback."""
-        self.folder = folder
-        self.port = programs.free_port()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
-        self._environment = {
-            **_own_database(os.environ),
-            "STREAMREC_PORT": str(self.port),
-            "STREAMREC_DATA_DIR": str(folder / "data"),
-            "STREAMREC_EGRESS_ALLOW": ",".join(reachable),
-            "STREAMREC_AUTH": "open",
-            "STREAMREC_API_WORKERS": "1",
-            "STREAMREC_LOG_FORMAT": "json",
-            "STREAMREC_RETRY_CAP_SECONDS": "2",  # a test cannot wait a quarter of a minute for the dice
-        }
-        self._stack = ExitStack()
+        super().__init__(
+            folder / "data",
+            STREAMREC_EGRESS_ALLOW=",".join(reachable),
+            STREAMREC_AUTH="open",
+            STREAMREC_API_WORKERS="1",
+            STREAMREC_LOG_FORMAT="json",
+            STREAMREC_RETRY_CAP_SECONDS="2",  # a test cannot wait a quarter of a minute for the dice
+        )
+        self.client = httpx.Client(base_url=self.address, timeout=10)
 
     def start(self) -> None:
         """Return when the API and a recorder are there."""
-        command = [sys.executable, "-m", "streamrec", "up"]
-        log = self.folder / "up.log"
-        process = self._stack.enter_context(
-            programs.running(command, log, environment=self._environment, cwd=PROJECT)
-        )
-        self.process: subprocess.Popen[bytes] = process
-        programs.eventually(self._is_ready, 40, f"streamrec is up; see {log}")
-
-    def _is_ready(self) -> bool:
-        assert self.process.poll() is None, (self.folder / "up.log").read_text()[-3000:]
-        try:
-            self.client.get("/health").raise_for_status()
-        except httpx.HTTPError:
-            return False
-        return bool(self.recorders())
-
-    def stop(self) -> None:
-        """As Ctrl-C does."""
-        self._stack.close()
+        super().start()
+        self.await_health()
+        programs.eventually(self.recorders, 40, f"the recorder is up; see {self.log}")
 
     def close(self) -> None:
         """Stop for good."""
-        self.stop()
+        super().close()
         self.client.close()
 
     # --- processes ----------------------------------------------------------------------------------------
@@ -89,11 +65,11 @@ class Instance:
         for process in [*processes, *self._postgres()]:
             if process not in captures and process.is_running():
                 os.kill(process.pid, signal.SIGKILL)
-        self._stack.close()
+        self.process.wait()
         return captures
 
     def _postgres(self) -> list[psutil.Process]:
-        files = (self.folder / "data").rglob("postmaster.pid")
+        files = self.data.rglob("postmaster.pid")
         pids = [int(path.read_text().split()[0]) for path in files]
         return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
@@ -105,9 +81,10 @@ class Instance:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def add_channel(self, keyname: str, url: str, channel_type: str = "radio") -> int:
+    def add_channel(self, keyname: str, url: str, channel_type: str = "radio", capture: str = "auto") -> int:
         """The id of a new channel with segments of five seconds."""
-        body = {"name": keyname, "keyname": keyname, "type": channel_type, "url": url, "segment_seconds": 5}
+        body = {"name": keyname, "keyname": keyname, "type": channel_type, "url": url, "segment_seconds": 5,
+                "capture": capture}  # fmt: skip
         answer = self.client.post("/channel", json=body)
         assert answer.status_code == 201, answer.text
         return int(answer.json()["id"])
@@ -168,14 +145,6 @@ class Instance:
             f"the account of channel {channel} is complete",
             every=0.2,
         )
-
-
-def _own_database(environment: os._Environ[str]) -> dict[str, str]:
-    """The surroundings without another database's address, so that the embedded one is used."""
-    kept = ("STREAMREC_", "DB_")
-    return {
-        name: text for name, text in environment.items() if name != "DATABASE_URL" and not name.startswith(kept)
-    }
 
 
 def _command(process: psutil.Process) -> list[str]:

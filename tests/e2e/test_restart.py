@@ -52,19 +52,26 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory, station: faulty.Station, radio_clip: Clip) -> Iterator[Story]:
-    """One channel through three interruptions. There is no burst, so that none of the loss can be made good."""
+    """One channel through three interruptions. There is no burst, so that none of the loss can be made good.
+
+    A second one is captured by ffmpeg, to see that no child is left behind.
+    """
     told = Story(station.add("radio", radio_clip, burst_frames=0), radio_clip)
     folder = tmp_path_factory.mktemp("restart")
     instance = Instance(folder, [f"127.0.0.1:{station.port}"])
     try:
         instance.start()
         channel = instance.add_channel("restart-01", station.url("radio"))
+        other = instance.add_channel("restart-02", station.url("radio"), capture="ffmpeg")
+        instance.await_state(other, "running", 30)
         _await_more(instance, channel)
         for event, interrupt in zip(EVENTS, (_kill_recorder, _kill_all, _stop), strict=True):
             _await_file(instance, channel)
             interrupt(instance, told, event)
             told.up[event] = time.time()
             _await_more(instance, channel)
+        instance.change(other, enabled=False)
+        instance.await_state(other, "stopped")
         _gather(instance, told, channel, folder)
         yield told
     finally:
