@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -28,15 +27,49 @@ def environment(data: Path, port: int, **variables: str) -> dict[str, str]:
     return {**bare, **own, "STREAMREC_CONFIG": str(PROJECT / "config" / "streamrec.toml"), **variables}
 
 
-@dataclass
 class Instance:
-    """A running `./run.sh`."""
+    """`./run.sh ARGUMENT...`, which can be started again on the same data and port."""
 
-    process: subprocess.Popen[bytes]
-    data: Path
-    port: int
-    log: Path
-    seen: set[psutil.Process] = field(default_factory=set)
+    def __init__(self, data: Path, *arguments: str, cwd: Path = PROJECT, **variables: str) -> None:
+        self.data = data
+        self.port = programs.free_port()
+        self.log = data.with_name(f"{data.name}-{self.port}.log")
+        self.seen: set[psutil.Process] = set()
+        self._command = ["./run.sh", *arguments]
+        self._cwd = cwd
+        self._environment = environment(data, self.port, **variables)
+
+    def start(self) -> None:
+        """Return at once."""
+        with self.log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                env=self._environment,
+                start_new_session=True,
+                preexec_fn=_begin,
+            )
+
+    def stop(self) -> None:
+        """As Ctrl-C does, and the hard way if that is not enough."""
+        if self.process.poll() is not None:
+            return
+        self.note_processes()
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def close(self) -> None:
+        """Stop for good, with whatever is left."""
+        self.stop()
+        for left in self.left():
+            left.kill()
 
     @property
     def address(self) -> str:
@@ -105,37 +138,21 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def _begin() -> None:
+    """Die with the tests; and hear SIGHUP, which what runs the tests may ignore, as under nohup."""
+    programs.die_with_us()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def instance(data: Path, *arguments: str, cwd: Path = PROJECT, **variables: str) -> Iterator[Instance]:
     """`./run.sh ARGUMENT...`; whatever is left of it ends with the test."""
-    port = programs.free_port()
-    log = data.with_name(f"{data.name}-{port}.log")
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            ["./run.sh", *arguments],
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            env=environment(data, port, **variables),
-            start_new_session=True,
-            # What runs the tests may ignore it, and an instance that was told to, as by nohup, keeps ignoring it.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        )
-    started = Instance(process, data, port, log)
+    made = Instance(data, *arguments, cwd=cwd, **variables)
+    made.start()
     try:
-        yield started
+        yield made
     finally:
-        started.note_processes()
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        for left in started.left():
-            left.kill()
+        made.close()
 
 
 def run(*arguments: str, data: Path, cwd: Path = PROJECT, **variables: str) -> subprocess.CompletedProcess[str]:
