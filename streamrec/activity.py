@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
 from sqlalchemy.orm import Session as OrmSession
 
+from streamrec import captures
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
 from streamrec.models import Capture, CaptureState, Channel, Coverage, CoverageKind, Recorder
@@ -19,17 +20,10 @@ _Family = CounterMetricFamily | GaugeMetricFamily
 class Collector(PrometheusCollector):
     """Reads when it is scraped; without a database it says only that there is none."""
 
-    def __init__(self, *, ttl_seconds: float) -> None:
-        self._ttl_seconds = ttl_seconds
-
     def collect(self) -> Iterator[_Family]:
         try:
             with away_as_unavailable(), Session.begin() as session:
-                found = [
-                    *_totals(session, self._ttl_seconds),
-                    *_captures(session, self._ttl_seconds),
-                    *_gaps(session),
-                ]
+                found = [*_totals(session), *_captures(session), *_gaps(session)]
         except DatabaseAway:
             found = []
         up = GaugeMetricFamily("streamrec_database_up", "1 if the database answers.")
@@ -42,19 +36,14 @@ class Collector(PrometheusCollector):
         return iter(())
 
 
-def _is_alive(ttl_seconds: float) -> sa.ColumnElement[bool]:
-    youngest = sa.func.clock_timestamp() - sa.func.make_interval(0, 0, 0, 0, 0, 0, ttl_seconds)
-    return sa.and_(Recorder.stopped_at.is_(None), Recorder.heartbeat_at > youngest)
-
-
-def _totals(session: OrmSession, ttl_seconds: float) -> Iterator[_Family]:
+def _totals(session: OrmSession) -> Iterator[_Family]:
     """Each start of a recorder has a row of its own, so the sums never fall."""
     row = session.execute(
         sa.select(
             sa.func.coalesce(sa.func.sum(Recorder.media_bytes), 0),
             sa.func.coalesce(sa.func.sum(Recorder.media_seconds), 0),
             sa.func.coalesce(sa.func.sum(Recorder.restarts), 0),
-            sa.func.count().filter(_is_alive(ttl_seconds)),
+            sa.func.count().filter(captures.is_alive()),
         )
     ).one()
     names = (
@@ -71,11 +60,10 @@ def _totals(session: OrmSession, ttl_seconds: float) -> Iterator[_Family]:
     )
 
 
-def _captures(session: OrmSession, ttl_seconds: float) -> Iterator[_Family]:
+def _captures(session: OrmSession) -> Iterator[_Family]:
     """What a dead recorder last said does not count: its captures are stopped."""
-    state = sa.case((_is_alive(ttl_seconds), Capture.state), else_=CaptureState.STOPPED.value)
     rows = session.execute(
-        sa.select(sa.cast(state, sa.Text), sa.func.count())
+        sa.select(captures.STATE, sa.func.count())
         .select_from(Capture)
         .outerjoin(Recorder, Capture.recorder_id == Recorder.id)
         .group_by(sa.text("1"))

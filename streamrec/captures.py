@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from streamrec.errors import NotFound
 from streamrec.keyset import Row, Select
 from streamrec.models import Capture, CaptureState, Channel, Recorder
 
@@ -46,9 +47,16 @@ _STATUS: Select = (
 )
 
 
-def status(session: Session, channel_id: int) -> Row | None:
-    """What is being done about a channel, or None if there is no such channel."""
-    return session.execute(_STATUS.where(Channel.id == channel_id)).one_or_none()
+def status(session: Session, channel_id: int) -> Row:
+    """What is being done about a channel.
+
+    Raises:
+        NotFound: there is none, or it was deleted.
+    """
+    row = session.execute(_STATUS.where(Channel.id == channel_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no channel {channel_id}.", channel_id=channel_id)
+    return row
 
 
 def statuses(session: Session, limit: int) -> list[Row]:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import REGCLASS, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from streamrec import captures, egress, keyset
+from streamrec import captures, egress, keyset, numbering
 from streamrec.channel_fields import REQUIRED, RULES, Draft, invalid
 from streamrec.clock import now
 from streamrec.db import violated_constraint
@@ -27,8 +27,6 @@ from streamrec.models import (
     Recorder,
 )
 from streamrec.timeline import written
-
-HIGHEST_CHOSEN_ID: Final = 2**31 - 1  # ids that clients choose leave the sequence room up to JSON's 2**53
 
 DEFAULTS: Final[Draft] = {
     "enabled": True,
@@ -203,7 +201,7 @@ def _inserted(session: Session, values: dict[str, Any], channel_id: int | None) 
     """The id of the new row. The sequence may meet ids that clients chose just now: then it moves on."""
     if channel_id is not None:
         values = {**values, "id": channel_id}
-        advance(session, Channel, channel_id)
+        numbering.advance(session, Channel, channel_id)
     for _ in range(3):
         statement = insert(Channel).values(values).on_conflict_do_nothing().returning(Channel.id)
         new_id = session.scalar(statement)
@@ -217,13 +215,6 @@ def _inserted(session: Session, values: dict[str, Any], channel_id: int | None) 
 
 def _keyname_taken(keyname: str) -> Conflict:
     return Conflict(f"Another channel has the keyname {keyname!r}.", field="keyname", rule="unique")
-
-
-def advance(session: Session, table: type[Any], chosen_id: int) -> None:
-    """Move a table's identity sequence past an id that a client chose."""
-    sequence = sa.func.pg_get_serial_sequence(table.__tablename__, "id")
-    last = sa.func.coalesce(sa.func.pg_sequence_last_value(sa.cast(sequence, REGCLASS)), 0)
-    session.execute(sa.select(sa.func.setval(sequence, chosen_id)).where(last < chosen_id))
 
 
 def replace(session: Session, channel_id: int, draft: Draft, *, guard: Guard | None = None) -> tuple[View, bool]:
@@ -240,10 +231,10 @@ def replace(session: Session, channel_id: int, draft: Draft, *, guard: Guard | N
     if known is not None:
         return update(session, channel_id, draft, guard=guard), False
     missing = [field for field in REQUIRED if field not in draft]
-    if missing or not 1 <= channel_id <= HIGHEST_CHOSEN_ID:
+    if missing or not 1 <= channel_id <= numbering.HIGHEST_CHOSEN_ID:
         raise NotFound(
             f"There is no channel {channel_id}; with {', '.join(REQUIRED)} one is made under an id "
-            f"from 1 to {HIGHEST_CHOSEN_ID}.",
+            f"from 1 to {numbering.HIGHEST_CHOSEN_ID}.",
             channel_id=channel_id,
         )
     if guard is not None:

@@ -7,16 +7,15 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import REGCLASS, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from streamrec import keyset
+from streamrec import keyset, numbering
 from streamrec.channel_fields import text
 from streamrec.errors import Conflict, Invalid, NotFound
 from streamrec.models import Channel, Coverage, CoverageKind, Garbage, Origin, Recording
 
 REQUIRED: Final = ("channel_id", "start_time", "end_time", "path")
-HIGHEST_CHOSEN_ID: Final = 2**31 - 1  # ids that clients choose leave the sequence room up to JSON's 2**53
 
 Guard = Callable[[int], None]  # is given the current version and raises PreconditionFailed
 
@@ -105,7 +104,7 @@ def register(session: Session, fields: dict[str, Any], *, recording_id: int | No
     _check(session, values)
     if recording_id is not None:
         values["id"] = recording_id
-        _advance(session, recording_id)
+        numbering.advance(session, Recording, recording_id)
     for _ in range(3):  # the sequence may meet an id that a client chose just now: then it moves on
         statement = insert(Recording).values(values).on_conflict_do_nothing().returning(*_COLUMNS)
         row = session.execute(statement).one_or_none()
@@ -124,16 +123,6 @@ def _check(session: Session, fields: dict[str, Any]) -> None:
         raise NotFound(f"There is no channel {fields['channel_id']}.", field="channel_id")
 
 
-def _last_given_id() -> sa.ColumnElement[int]:
-    sequence = sa.func.pg_get_serial_sequence("recording", "id")
-    return sa.func.coalesce(sa.func.pg_sequence_last_value(sa.cast(sequence, REGCLASS)), 0)
-
-
-def _advance(session: Session, chosen_id: int) -> None:
-    sequence = sa.func.pg_get_serial_sequence("recording", "id")
-    session.execute(sa.select(sa.func.setval(sequence, chosen_id)).where(_last_given_id() < chosen_id))
-
-
 def replace(
     session: Session, recording_id: int, fields: dict[str, Any], *, guard: Guard | None = None
 ) -> tuple[keyset.Row, bool]:
@@ -146,13 +135,13 @@ def replace(
     """
     if session.scalar(sa.select(Recording.id).where(Recording.id == recording_id)) is not None:
         return update(session, recording_id, fields, guard=guard), False
-    if not 1 <= recording_id <= HIGHEST_CHOSEN_ID or any(field not in fields for field in REQUIRED):
+    if not 1 <= recording_id <= numbering.HIGHEST_CHOSEN_ID or any(field not in fields for field in REQUIRED):
         raise NotFound(
             f"There is no recording {recording_id}; with {', '.join(REQUIRED)} one is made under an id "
-            f"from 1 to {HIGHEST_CHOSEN_ID}.",
+            f"from 1 to {numbering.HIGHEST_CHOSEN_ID}.",
             recording_id=recording_id,
         )
-    if (session.scalar(sa.select(_last_given_id())) or 0) >= recording_id:
+    if numbering.last_given(session, Recording) >= recording_id:
         raise Conflict(
             f"The id {recording_id} was given before; ids are never used again.", recording_id=recording_id
         )

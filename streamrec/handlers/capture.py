@@ -8,7 +8,6 @@ from typing import Any
 from streamrec import captures, channel_lists, channels, coverage, egress
 from streamrec.clock import now
 from streamrec.db import Session
-from streamrec.errors import NotFound
 from streamrec.handlers import _current, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
@@ -22,8 +21,6 @@ _DAY = timedelta(days=1)
 def get_channel_status(channel_id: int) -> Reply:
     with Session.begin() as session:
         row = captures.status(session, channel_id)
-    if row is None:
-        raise NotFound(f"There is no channel {channel_id}.", channel_id=channel_id)
     return _reply.ok(_present.status(row))
 
 

@@ -10,7 +10,7 @@ import threading
 import structlog
 from connexion.context import request
 
-from streamrec import __version__, activity, captures, metrics
+from streamrec import __version__, activity, metrics
 from streamrec.errors import Denied
 from streamrec.handlers import _current, _present_system, _reply
 from streamrec.handlers._reply import Reply
@@ -39,7 +39,7 @@ async def get_health() -> Reply:
 
 
 def get_metrics() -> Reply:
-    found = activity.Collector(ttl_seconds=captures.RECORDER_TTL.total_seconds())
+    found = activity.Collector()
     return _reply.text(metrics.exposition(found), media_type=metrics.CONTENT_TYPE)
 
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec import channels
+from streamrec import channels, numbering
 from streamrec.channel_fields import checked
 from streamrec.errors import Conflict, EgressDenied, Invalid, NotFound, PreconditionFailed
 from streamrec.models import CaptureState, ChannelCredential, EnabledPeriod
@@ -181,7 +181,7 @@ def test_put_of_a_known_id_changes_it(session: Session) -> None:
     assert (changed.name, changed.keyname, is_new) == ("New", made.keyname, False)
 
 
-@pytest.mark.parametrize("channel_id", [0, channels.HIGHEST_CHOSEN_ID + 1])
+@pytest.mark.parametrize("channel_id", [0, numbering.HIGHEST_CHOSEN_ID + 1])
 def test_put_never_creates_outside_the_range_of_chosen_ids(session: Session, channel_id: int) -> None:
     with pytest.raises(NotFound):
         channels.replace(session, channel_id, draft(**make.fields()))
