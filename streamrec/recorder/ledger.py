@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
+from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 import structlog
@@ -22,8 +24,13 @@ from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, Segme
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
+PIECES: Final = 16
 IDLE_SECONDS: Final = 0.25
+_ONE_AT_A_TIME: Final = 0x686F6C65  # "hole"
 AWAY_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
+POSTPONED_SECONDS: Final = 0.5
+LATE_CODES: Final = frozenset({"SR001", "23P01"})
+"""SQLSTATEs: the trigger epoch_fenced refused an old epoch; exclusion_violation, of time that is told already."""
 
 
 class Journal(Protocol):
@@ -35,6 +42,14 @@ class Journal(Protocol):
 
     def done(self, fact: Fact) -> None:
         """The fact is in the database."""
+        ...
+
+
+class Late(Protocol):
+    """Who decides what is still true of a fact that comes late; settlement.Settlement."""
+
+    def settle(self, fact: SegmentClosed | GapNoted) -> bool:
+        """Whether it is done with; if not, it is asked again."""
         ...
 
 
@@ -104,7 +119,7 @@ def _add_recording(session: Session, fact: SegmentClosed) -> None:
 
 def _set_gap(session: Session, fact: GapNoted) -> None:
     if fact.end_time <= fact.start_time:
-        session.execute(sa.delete(Coverage).where(Coverage.uuid == fact.uuid))
+        session.execute(sa.delete(Coverage).where(Coverage.uuid.in_(pieces(fact.uuid))))
         return
     bounds = {
         "start_time": fact.start_time,
@@ -115,6 +130,11 @@ def _set_gap(session: Session, fact: GapNoted) -> None:
     }
     row = insert(Coverage).values(uuid=fact.uuid, channel_id=fact.channel_id, kind=CoverageKind.GAP, **bounds)
     session.execute(row.on_conflict_do_update(index_elements=[Coverage.uuid], set_=bounds))
+
+
+def pieces(uuid: UUID) -> list[UUID]:
+    """The ids of a gap that the rows of others may have cut to pieces."""
+    return [uuid, *(uuid5(uuid, str(number)) for number in range(1, PIECES))]
 
 
 _HOLES = sa.text(
@@ -143,8 +163,15 @@ def fill_holes(session: Session, reason: GapReason, detail: str, *, age: timedel
     to the facts that are still on their way.
     """
     settled = session.scalar(sa.select(sa.func.now())) - age  # type: ignore[operator]
+    if not session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))):
+        return 0  # another recorder is doing it
     result = session.execute(_HOLES, {"reason": reason.value, "detail": detail, "settled": settled})
     return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def is_late(exc: DBAPIError) -> bool:
+    """Whether the database refused a row only because others were there before."""
+    return getattr(exc.orig, "pgcode", None) in LATE_CODES
 
 
 # --- the thread -------------------------------------------------------------------------------------------
@@ -153,10 +180,24 @@ def fill_holes(session: Session, reason: GapReason, detail: str, *, age: timedel
 class Ledger:
     """A thread that replays the journal into the database for as long as the recorder lives."""
 
-    def __init__(self, journal: Journal, *, refused: Path) -> None:
-        """`refused` is the file that gets a line for each fact that the database will never take."""
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        refused: Path,
+        late: Late | None = None,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`refused` is the file that gets a line for each fact that the database will never take.
+
+        `late` settles what others were before us with. `may_write` says, before each commit, whether this
+        recorder may still believe that it holds its channels; while it may not, the facts wait.
+        """
         self._journal = journal
         self._refused = refused
+        self._late = late
+        self._may_write = may_write
+        self._postponed: dict[UUID, float] = {}  # when to ask again, on the monotonic clock
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._failures = 0
@@ -182,7 +223,7 @@ class Ledger:
     def step(self) -> int:
         """Replay one batch; how many facts left the journal. A lost database is not an error here."""
         try:
-            facts = self._journal.pending(BATCH)
+            facts = self._due() if self._may_write() else []
             if facts:
                 self._replay(facts)
         except (DBAPIError, PoolTimeout) as exc:
@@ -198,6 +239,13 @@ class Ledger:
             log.info("the database takes rows again")
             self._failures = 0
         return len(facts)
+
+    def _due(self) -> list[Fact]:
+        """The oldest facts, but for those that wait for what another recorder will tell."""
+        now = time.monotonic()
+        self._postponed = {uuid: at for uuid, at in self._postponed.items() if at > now}
+        facts = self._journal.pending(BATCH + len(self._postponed))
+        return [fact for fact in facts if getattr(fact, "uuid", None) not in self._postponed]
 
     def _replay(self, facts: Sequence[Fact]) -> None:
         """All at once; if the database refuses one of them, one after the other to find which."""
@@ -221,6 +269,12 @@ class Ledger:
             except DBAPIError as exc:
                 if db.is_away(exc):
                     raise
+                if self._late is not None and isinstance(fact, SegmentClosed | GapNoted) and is_late(exc):
+                    if not self._late.settle(fact):
+                        self._postponed[fact.uuid] = time.monotonic() + POSTPONED_SECONDS
+                        continue
+                    self._journal.done(fact)
+                    continue
                 log.error("the database refuses a fact; it is set aside", fact=repr(fact), error=str(exc.orig))
                 with self._refused.open("a") as lines:
                     lines.write(f"{fact!r} # {str(exc.orig).splitlines()[0]}\n")

@@ -6,7 +6,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import structlog
 from streamrec.archive import layout
 from streamrec.archive.files import Tree
 from streamrec.clock import now
+from streamrec.models import FileFormat
 from streamrec.recorder.facts import Fact, RunEnded, SegmentClosed, SegmentOpened
 from streamrec.recorder.framing import framer_for
 from streamrec.recorder.framing.units import FLICKS, Unit
@@ -27,11 +29,12 @@ _DAYS = 2  # how far back folders are searched for files that nothing explains
 log = structlog.get_logger(__name__)
 
 
-def recover(archive: Tree, spool: Spool, *, quarantine: Path) -> list[Fact]:
+def recover(archive: Tree, spool: Spool, *, quarantine: Path, others: Callable[[], set[str]] = set) -> list[Fact]:
     """Salvage, close or give up every open file, end every open run; the facts that this added to the spool.
 
-    Needs no database; call it before the first capture starts. Files that nothing explains go to `quarantine`.
-    Raises OSError if the disk fails; the same call again goes on where this one stopped.
+    Needs no database; call it before a capture uses the spool. Files that nothing explains go to `quarantine`:
+    not those of recorders that live, whose keys `others` gives. Raises OSError if the disk fails; the same call
+    again goes on where this one stopped.
     """
     facts: list[Fact] = []
     with Tree(quarantine) as aside:
@@ -42,9 +45,11 @@ def recover(archive: Tree, spool: Spool, *, quarantine: Path) -> list[Fact]:
             else:
                 spool.append(closed)
                 facts.append(closed)
-        for name in _recent(archive):
-            if name.endswith(layout.PART):
-                _set_aside(archive, name, aside)
+        parts = [name for name in _recent(archive) if name.endswith(layout.PART)]
+        alive = others()  # asked after the folders: a file is in a spool before it is in a folder
+        for name in parts:
+            if name.removesuffix(layout.PART) not in alive:
+                set_aside(archive, name, aside)
     for started, last in spool.open_runs():
         ended = RunEnded(started.run_id, last.end_time if last else started.start_time, "recorder_down")
         spool.append(ended)
@@ -53,21 +58,46 @@ def recover(archive: Tree, spool: Spool, *, quarantine: Path) -> list[Fact]:
 
 
 def quarantine_unknown(
-    archive: Tree, spool: Spool, *, quarantine: Path, known: Callable[[Sequence[str]], set[str]]
+    archive: Tree,
+    spool: Spool,
+    *,
+    quarantine: Path,
+    known: Callable[[Sequence[str]], set[str]],
+    others: Callable[[], set[str]] = set,
 ) -> list[str]:
     """Move recent final files that neither the spool nor the database knows; the keys moved.
 
-    `known` answers which of some keys have a row. Call it once the pending facts have been replayed.
+    `known` answers which of some keys have a row, `others` which are in the spools of other recorders. Call it
+    once the pending facts have been replayed.
     """
     finals = [name for name in _recent(archive) if _is_key(name)]
     told = [*spool.pending(), *spool.open_segments()]
-    spooled = {fact.key for fact in told if isinstance(fact, SegmentClosed | SegmentOpened)}
+    spooled = {fact.key for fact in told if isinstance(fact, SegmentClosed | SegmentOpened)} | others()
     asked = [name for name in finals if name not in spooled]
     unknown = sorted(set(asked) - known(asked))
     with Tree(quarantine) as aside:
         for name in unknown:
-            _set_aside(archive, name, aside)
+            set_aside(archive, name, aside)
     return unknown
+
+
+def shortened(archive: Tree, fact: SegmentClosed, until: datetime, aside: Tree) -> SegmentClosed | None:
+    """The file cut to its whole units up to `until`, with a copy of all of it set aside; None if none is left.
+
+    Raises OSError; the same call again does the same.
+    """
+    measured = _measure(archive, fact.key, fact, most=_flicks(until - fact.start_time))
+    if measured.duration == 0:
+        set_aside(archive, fact.key, aside)
+        return None
+    _copy_aside(archive, fact.key, aside)
+    _cut(archive, fact.key, measured.size)
+    whole = _measure(archive, fact.key, fact)
+    return replace(fact, end_time=until, size_bytes=whole.total, sha256=whole.sha256, truncated=True)
+
+
+def _flicks(length: timedelta) -> int:
+    return length // timedelta(microseconds=1) * FLICKS // 1_000_000
 
 
 # --- one file
@@ -80,7 +110,7 @@ def _close(archive: Tree, opened: SegmentOpened, aside: Tree) -> SegmentClosed |
         is_truncated = False  # it was whole before it was renamed
     elif archive.exists(part):
         if not _cut_to_whole_units(archive, part, opened):
-            _set_aside(archive, part, aside)
+            set_aside(archive, part, aside)
             return None
         archive.rename(part, opened.key)
         is_truncated = True
@@ -95,13 +125,17 @@ def _cut_to_whole_units(archive: Tree, part: str, opened: SegmentOpened) -> bool
     measured = _measure(archive, part, opened)
     if measured.duration == 0:
         return False
-    file = archive.open(part, os.O_WRONLY)
+    _cut(archive, part, measured.size)
+    return True
+
+
+def _cut(archive: Tree, name: str, size: int) -> None:
+    file = archive.open(name, os.O_WRONLY)
     try:
-        os.ftruncate(file, measured.size)
+        os.ftruncate(file, size)
         os.fsync(file)
     finally:
         os.close(file)
-    return True
 
 
 def _closed(archive: Tree, opened: SegmentOpened, *, is_truncated: bool) -> SegmentClosed:
@@ -126,9 +160,11 @@ class _Measured(NamedTuple):
     sha256: str  # of all bytes
 
 
-def _measure(archive: Tree, name: str, opened: SegmentOpened) -> _Measured:
-    """Walk a file as the writer wrote it: a header, then units with nothing between them."""
-    walk, digest, total = _Walk(opened), hashlib.sha256(), 0
+def _measure(
+    archive: Tree, name: str, fact: SegmentOpened | SegmentClosed, *, most: int | None = None
+) -> _Measured:
+    """Walk a file as the writer wrote it: a header, then units with nothing between, at most `most` flicks."""
+    walk, digest, total = _Walk(fact.format, most), hashlib.sha256(), 0
     file = archive.open(name)
     try:
         while chunk := os.read(file, _CHUNK):
@@ -144,9 +180,10 @@ def _measure(archive: Tree, name: str, opened: SegmentOpened) -> _Measured:
 class _Walk:
     """How far a file consists of whole units. Stops at the first byte that belongs to none."""
 
-    def __init__(self, opened: SegmentOpened) -> None:
+    def __init__(self, file_format: FileFormat, most: int | None) -> None:
         self.size = self.duration = 0
-        self._framer = framer_for(opened.format, awaits_cut=False)
+        self._most = most
+        self._framer = framer_for(file_format, awaits_cut=False)
         self._unmatched = b""
         self._is_over = False
 
@@ -165,7 +202,8 @@ class _Walk:
             expected = unit.header + unit.data if self.size == 0 else unit.data
             if not self._unmatched.startswith(expected):
                 expected = unit.data
-            if not self._unmatched.startswith(expected):
+            is_enough = self._most is not None and self.duration + unit.duration > self._most
+            if is_enough or not self._unmatched.startswith(expected):
                 self._is_over = True
                 return
             self._unmatched = self._unmatched[len(expected) :]
@@ -194,7 +232,21 @@ def _is_key(name: str) -> bool:
     return True
 
 
-def _set_aside(archive: Tree, name: str, aside: Tree) -> None:
+def _copy_aside(archive: Tree, name: str, aside: Tree) -> None:
+    """Keep a second copy of a file in the quarantine, durably."""
+    kept = f"{now():%Y%m%dT%H%M%S.%fZ}/{name}"
+    source, target = archive.open(name), aside.create(kept)
+    try:
+        while chunk := os.read(source, _CHUNK):
+            os.write(target, chunk)
+        os.fsync(target)
+    finally:
+        os.close(source)
+        os.close(target)
+    log.warning("file copied aside", action="file_quarantined", key=name, quarantine=kept)
+
+
+def set_aside(archive: Tree, name: str, aside: Tree) -> None:
     """Move a file to the quarantine, below a folder that says when; leave it if that is on another disk."""
     kept = f"{now():%Y%m%dT%H%M%S.%fZ}/{name}"
     try:

@@ -79,7 +79,7 @@ def test_a_member_lives_until_its_time_is_over(driver: Driver):
 
     assert renewed
     assert alive.members == {me: Member(me, 7, {"site": "north"})}
-    assert alive.next_death_seconds == pytest.approx(2, abs=0.9)
+    assert alive.seconds_left == {me: pytest.approx(2, abs=0.9)}
     assert driver.placement.view().members == {}
 
 

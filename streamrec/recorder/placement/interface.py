@@ -36,7 +36,7 @@ class View:
 
     members: Mapping[UUID, Member]
     assignments: Mapping[int, Assignment]  # by channel
-    next_death_seconds: float | None = None  # until the first member is dead, should it not renew
+    seconds_left: Mapping[UUID, float] = field(default_factory=dict)  # of a member's life, if it renews no more
 
 
 class Placement(Protocol):

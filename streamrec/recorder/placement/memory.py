@@ -51,7 +51,7 @@ class MemoryPlacement:
         return View(
             members={member_id: life.member for member_id, life in living.items()},
             assignments=dict(self._assignments),
-            next_death_seconds=min((life.ends_at - now for life in living.values()), default=None),
+            seconds_left={member_id: life.ends_at - now for member_id, life in living.items()},
         )
 
     def claim(self, member_id: UUID, seen: Mapping[int, int]) -> dict[int, int]:

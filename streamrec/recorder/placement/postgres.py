@@ -95,7 +95,7 @@ class PostgresPlacement:
         return View(
             members={row[0]: Member(*row[:4]) for row in living},
             assignments={row[0]: Assignment(*row[1:]) for row in rows},
-            next_death_seconds=min((float(row[4]) for row in living), default=None),
+            seconds_left={row[0]: float(row[4]) for row in living},
         )
 
     def claim(self, member_id: UUID, seen: Mapping[int, int]) -> dict[int, int]:
