@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -28,14 +29,23 @@ class Account:
     (`recorder_down`) stays a gap of its own once an attempt has failed.
     """
 
-    def __init__(self, channel_id: int, *, covered_until: datetime, began: datetime, reason: GapReason) -> None:
+    def __init__(
+        self,
+        channel_id: int,
+        *,
+        covered_until: datetime,
+        began: datetime,
+        reason: GapReason,
+        told: Sequence[GapNoted] = (),
+    ) -> None:
+        """`told` are the gaps that an earlier recorder told of, without a break from the archive's end on."""
         self.covered_until = covered_until
         self._channel_id = channel_id
         self._began = began
         is_down = reason is GapReason.RECORDER_DOWN
         detail = "No recorder was running." if is_down else "The capture has not begun yet."
         self._outage: _Outage | None = _Outage(covered_until, reason, detail)
-        self._down: GapNoted | None = None  # the time before this capture began, if the outage after it goes on
+        self._told = list(told)  # complete gaps between the archive's end and the outage that goes on
         self._last: tuple[_Outage, datetime] | None = None  # the outage before this recording, and its end
 
     @property
@@ -46,8 +56,8 @@ class Account:
     @property
     def archived_until(self) -> datetime:
         """Where the archive's last media ends: the outage that goes on began there."""
-        if self._down is not None:
-            return self._down.start_time
+        if self._told:
+            return self._told[0].start_time
         return self._outage.start if self._outage is not None else self.covered_until
 
     def lose(self, reason: GapReason, detail: str) -> GapNoted | None:
@@ -60,11 +70,13 @@ class Account:
         if before.reason is not GapReason.RECORDER_DOWN:
             before.reason, before.detail = before.reason if before.is_caused else reason, detail
             return None
+        completed = None
         if self._began > before.start:
-            self._down = self._gap(before, self._began)
+            completed = self._gap(before, self._began)
+            self._told.append(completed)
             self.covered_until = self._began
         self._outage = _Outage(self.covered_until, reason, detail)
-        return self._down
+        return completed
 
     def _unbroken(self) -> _Outage | None:
         """The last outage, if nothing of what was recorded after it was kept, as when the disk is full."""
@@ -87,7 +99,7 @@ class Account:
 
     def rejoining(self) -> list[GapNoted]:
         """What must be withdrawn if media is recorded from `archived_until` on, because nothing is missing."""
-        withdrawn = [replace(self._down, end_time=self._down.start_time)] if self._down is not None else []
+        withdrawn = [replace(gap, end_time=gap.start_time) for gap in self._told]
         if self._outage is not None and self._outage.is_noted:
             withdrawn.append(self._gap(self._outage, self._outage.start))
         return withdrawn
@@ -95,7 +107,7 @@ class Account:
     def resume(self, at: datetime) -> None:
         """The outage is over: media is recorded from `at` on."""
         self._last = (self._outage, at) if self._outage is not None else None
-        self._outage, self._down, self.covered_until = None, None, at
+        self._outage, self._told, self.covered_until = None, [], at
 
     def recorded(self, until: datetime) -> None:
         """Media is recorded up to `until`; its file's end will say so exactly."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from streamrec.recorder.gate import Gate
 from streamrec.recorder.rejoin import Tail
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals, shown_title
-from streamrec.recorder.tail import ClosedFile
+from streamrec.recorder.tail import End
 from streamrec.recorder.take import Take
 from streamrec.recorder.watchdog import Watchdog
 from streamrec.recorder.writer import DiskFault, SegmentWriter, disk_reason
@@ -85,20 +85,23 @@ class Capture:
         *,
         covered_until: datetime,
         reason: GapReason,
-        files: Sequence[ClosedFile] = (),
+        archived: End = tail.NOTHING,
     ) -> None:
         """`covered_until` is where the account of the channel ends; `reason` is why nothing was recorded since.
 
-        `files` are the last of its archive, in order.
+        `archived` is the end of its archive, on which the capture may go on.
         """
         self.order = order
         self._tools = tools
         self._clock = tools.clock
         began = tools.clock.now()
         self.status = Status(since=began)
-        self._account = Account(order.channel_id, covered_until=covered_until, began=began, reason=reason)
+        told = archived.gaps if archived.gaps and archived.gaps[-1].end_time == covered_until else ()
+        self._account = Account(
+            order.channel_id, covered_until=covered_until, began=began, reason=reason, told=told
+        )
         self._backoff = state.Backoff(tools.retry_cap_seconds)
-        self._files = deque(files, maxlen=tail.FILES)
+        self._files = deque(archived.files, maxlen=tail.FILES)
         self._take: Take | None = None
         self._watchdog: Watchdog | None = None
         self._verdict: Closed | None = None

@@ -24,7 +24,6 @@ from streamrec.recorder.capture import Capture, Order, Tools
 from streamrec.recorder.events import Address
 from streamrec.recorder.facts import GapNoted, SegmentClosed
 from streamrec.recorder.spool import Spool
-from streamrec.recorder.tail import ClosedFile
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -236,13 +235,15 @@ class Supervisor:
             return  # its last capture is still closing its file; the next round finds it gone
         pending = pending_of(self._tools.spool, channel_id)
         # After the spool: a fact that leaves it meanwhile is in the database, and not in neither.
-        account, rows = await asyncio.to_thread(_in_session, lambda session: _archived(session, channel_id))
+        account, rows = await asyncio.to_thread(
+            _in_session, lambda session: (told(session, channel_id), tail.rows(session, channel_id))
+        )
         if account is None:
             return  # disabled meanwhile; the next round knows
         ends = [*(fact.end_time for fact in pending), *filter(None, [self._ended.get(channel_id)])]
         covered_until, reason = beginning(account, max(ends, default=None), self._tools.clock.now())
-        files = tail.latest(pending, rows)
-        capture = Capture(order, self._tools, covered_until=covered_until, reason=reason, files=files)
+        archived = tail.end([*rows, *pending])
+        capture = Capture(order, self._tools, covered_until=covered_until, reason=reason, archived=archived)
         self._captures[channel_id] = capture
         self._tasks[channel_id] = asyncio.create_task(self._keep(capture), name=f"capture-{channel_id}")
 
@@ -277,10 +278,6 @@ class Supervisor:
         except DatabaseAway:
             log.warning("the end of a period is not known", channel_id=channel_id)
         capture.stop(until or self._tools.clock.now())
-
-
-def _archived(session: Session, channel_id: int) -> tuple[Told | None, list[ClosedFile]]:
-    return told(session, channel_id), tail.recorded(session, channel_id)
 
 
 def _in_session(read: Callable[[Session], Result]) -> Result:

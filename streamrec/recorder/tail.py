@@ -7,20 +7,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
 from streamrec.archive.files import Tree
-from streamrec.models import FileFormat, Origin, Recording
+from streamrec.models import Coverage, CoverageKind, FileFormat, Origin, Recording
 from streamrec.recorder import rejoin
-from streamrec.recorder.facts import Fact, SegmentClosed
+from streamrec.recorder.facts import Fact, GapNoted, SegmentClosed
 from streamrec.recorder.framing import framer_for
 from streamrec.recorder.framing.units import Unit
 from streamrec.recorder.rejoin import Mark, Tail
 
 FILES: Final = 3  # the last may hold a moment only, and so may the one before it
+GAPS: Final = 8
 MOST_BYTES: Final = 4 << 20
 HEAD_BYTES: Final = 1 << 16  # in which an MP4's header is
 
@@ -37,24 +39,66 @@ class ClosedFile:
     end_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a channel's archive ends, and what was told of the time after it."""
+
+    files: Sequence[ClosedFile] = ()  # the last, in order
+    gaps: Sequence[GapNoted] = ()  # without a break from the last file's end on
+
+
+NOTHING: Final = End()
+
+
 def of(closed: SegmentClosed) -> ClosedFile:
     """The file that a fact speaks of."""
     return ClosedFile(closed.key, closed.format, closed.start_time, closed.end_time)
 
 
-def recorded(session: Session, channel_id: int) -> list[ClosedFile]:
-    """The last files of a channel that have rows."""
+def rows(session: Session, channel_id: int) -> list[ClosedFile | GapNoted]:
+    """The last files and gaps of a channel that have rows."""
+    return [*_files(session, channel_id), *_gaps(session, channel_id)]
+
+
+def _files(session: Session, channel_id: int) -> list[ClosedFile]:
     columns = (Recording.path, Recording.format, Recording.start_time, Recording.end_time)
     ours = (Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED)
     latest = sa.select(*columns).where(*ours).order_by(Recording.start_time.desc()).limit(FILES)
     return [ClosedFile(path, form, start, end) for path, form, start, end in session.execute(latest) if form]
 
 
-def latest(pending: Iterable[Fact], rows: Iterable[ClosedFile]) -> list[ClosedFile]:
-    """The last files in order, out of the facts that are pending and of the rows there are. Pure."""
-    files = {file.key: file for file in rows}
-    files |= {fact.key: of(fact) for fact in pending if isinstance(fact, SegmentClosed)}
-    return sorted(files.values(), key=lambda file: file.start_time)[-FILES:]
+def _gaps(session: Session, channel_id: int) -> list[GapNoted]:
+    columns = (Coverage.uuid, Coverage.start_time, Coverage.end_time, Coverage.reason, Coverage.detail)
+    ours = (Coverage.channel_id == channel_id, Coverage.kind == CoverageKind.GAP)
+    latest = sa.select(*columns).where(*ours).order_by(Coverage.start_time.desc()).limit(GAPS)
+    return [
+        GapNoted(uuid, channel_id, start, end, reason, detail or "")
+        for uuid, start, end, reason, detail in session.execute(latest)
+        if reason
+    ]
+
+
+def end(told: Iterable[ClosedFile | Fact]) -> End:
+    """The archive's end, out of what is known of a channel; what comes later in it holds. Pure."""
+    files: dict[str, ClosedFile] = {}
+    gaps: dict[UUID, GapNoted] = {}
+    for each in told:
+        if isinstance(each, GapNoted):
+            gaps[each.uuid] = each
+        elif isinstance(each, ClosedFile | SegmentClosed):
+            files[each.key] = of(each) if isinstance(each, SegmentClosed) else each
+    last = sorted(files.values(), key=lambda file: file.start_time)[-FILES:]
+    return End(last, _chained(last[-1].end_time, gaps.values()) if last else [])
+
+
+def _chained(start: datetime, gaps: Iterable[GapNoted]) -> list[GapNoted]:
+    """The gaps that follow each other from `start` on."""
+    chain: list[GapNoted] = []
+    for gap in sorted(gaps, key=lambda gap: gap.start_time):
+        if gap.start_time == start < gap.end_time:
+            chain.append(gap)
+            start = gap.end_time
+    return chain
 
 
 def read(archive: Tree, files: Sequence[ClosedFile]) -> Tail | None:

@@ -13,11 +13,11 @@ from streamrec.models import FileFormat, GapReason
 from streamrec.recorder import recovery, rejoin, tail
 from streamrec.recorder.capture import Capture
 from streamrec.recorder.events import Closed, Opened
-from streamrec.recorder.facts import SegmentClosed
+from streamrec.recorder.facts import GapNoted, SegmentClosed
 from streamrec.recorder.framing.essence import essence
 from streamrec.recorder.spool import Spool
 from tests import samples
-from tests.recorder.stage import ENDED, FRAME, Stage, at, play
+from tests.recorder.stage import ENDED, FRAME, Stage, at, play, whole
 
 FRAME_SECONDS = 0.024
 TICK_SECONDS = 0.24
@@ -33,18 +33,29 @@ class Radio:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        self.drift = 0.0
         self._lag = 0.0
         self._sent = 0
 
     @property
     def live(self) -> int:
-        return round((self.stage.clock.monotonic() - self._lag + 100) / FRAME_SECONDS)
+        now = self.stage.clock.monotonic() * (1 + self.drift)
+        return round((now - self._lag + 100) / FRAME_SECONDS)
 
     async def connect(self, *, burst: float = 0.0, lag: float = 0.0) -> None:
         self._lag = lag
         await self.stage.connect()
         self._sent = self.live - round(burst / FRAME_SECONDS)
         self._send()
+
+    async def end(self) -> None:
+        """Close the connection, and wait for the next attempt, which is at once after a while of good media."""
+        attempts = self.stage.sources.attempts
+        before = len(attempts)
+        self.stage.source.push(ENDED)
+        async with asyncio.timeout(10):
+            while len(attempts) == before:
+                await self.stage.clock.idle()
 
     async def play(self, length: float) -> None:
         for _ in range(round(length / TICK_SECONDS)):
@@ -86,10 +97,12 @@ def later_gaps(stage: Stage) -> list[tuple[float, float, GapReason]]:
 
 def restart(stage: Stage) -> None:
     """Another recorder takes the channel up, as the supervisor does."""
-    files = tail.latest(stage.spool.pending(), [])
-    until = files[-1].end_time
-    capture = Capture(stage.order, stage.tools, covered_until=until, reason=GapReason.RECORDER_DOWN, files=files)
-    stage.capture, stage.task = capture, asyncio.create_task(capture.run())
+    archived = tail.end(stage.spool.pending())
+    until = max(each.end_time for each in [*archived.files, *archived.gaps])
+    stage.capture = Capture(
+        stage.order, stage.tools, covered_until=until, reason=GapReason.RECORDER_DOWN, archived=archived
+    )
+    stage.task = asyncio.create_task(stage.capture.run())
 
 
 async def kill(stage: Stage) -> None:
@@ -113,7 +126,7 @@ def test_a_break_within_the_burst_costs_no_frame(tmp_path: Path, burst: float, p
         stage.start()
         await radio.connect(burst=burst)
         await radio.play(12)
-        stage.source.push(ENDED)
+        await radio.end()
         await stage.clock.advance(pause)
         await radio.connect(burst=burst)
         await radio.play(6)
@@ -134,7 +147,7 @@ def test_the_run_goes_on_before_the_burst_is_known_to_be_over(tmp_path: Path) ->
         stage.start()
         await radio.connect(burst=4)
         await radio.play(12)
-        stage.source.push(ENDED)
+        await radio.end()
         await radio.connect(burst=4)
         await radio.play(TICK_SECONDS)
 
@@ -152,7 +165,7 @@ def test_a_break_longer_than_the_burst_is_one_gap_with_true_bounds(tmp_path: Pat
         stage.start()
         await radio.connect(burst=burst)
         await radio.play(12)
-        stage.source.push(ENDED)
+        await radio.end()
         await stage.clock.advance(7)
         await radio.connect(burst=burst)
         await radio.play(6)
@@ -179,7 +192,7 @@ def test_an_outage_that_was_told_is_withdrawn_when_the_burst_covers_it(tmp_path:
         stage.start()
         await radio.connect(burst=30)
         await radio.play(12)
-        stage.source.push(ENDED)
+        await radio.end()
         await stage.clock.advance(14)
         told = later_gaps(stage)
         await radio.connect(burst=30)
@@ -244,6 +257,79 @@ def test_failures_after_a_restart_do_not_spoil_it(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+def test_a_recorder_that_leaves_in_an_outage_does_not_spoil_it(tmp_path: Path, is_killed: bool) -> None:
+    """What it told of the outage goes when the next one finds that nothing is missing."""
+
+    async def scenario(stage: Stage) -> None:
+        radio = Radio(stage)
+        stage.start()
+        await radio.connect(burst=30)
+        await radio.play(12)
+        await radio.end()
+        await stage.clock.advance(10)
+        await (kill(stage) if is_killed else stage.stop())
+        told = later_gaps(stage)
+        await stage.clock.advance(2)
+        restart(stage)
+        await stage.clock.advance(9)
+        await radio.connect(burst=30)
+        await radio.play(6)
+        await stage.stop()
+
+        assert told != []
+        assert later_gaps(stage) == []
+        assert jumps(archived(stage)) == []
+
+    play(tmp_path, scenario)
+
+
+def test_an_outage_over_two_recorders_is_told_to_its_end(tmp_path: Path) -> None:
+    """Without a burst both gaps stay, and meet each other and the files."""
+
+    async def scenario(stage: Stage) -> None:
+        radio = Radio(stage)
+        stage.start()
+        await radio.connect()
+        await radio.play(12)
+        await radio.end()
+        await stage.clock.advance(10)
+        await stage.stop()
+        restart(stage)
+        await stage.clock.advance(3)
+        await radio.connect()
+        await radio.play(6)
+        await stage.stop()
+
+        assert [reason for _, _, reason in later_gaps(stage)] == [GapReason.SOURCE_ENDED, GapReason.RECORDER_DOWN]
+        assert whole(stage) == pytest.approx(31, abs=0.25)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("drift", [-300e-6, 300e-6])
+def test_a_station_whose_clock_drifts_leaves_no_hole_of_milliseconds(tmp_path: Path, drift: float) -> None:
+    """The clock is steered between the last write and the file's end; the gap begins where the file ends."""
+
+    async def scenario(stage: Stage) -> None:
+        radio = Radio(stage)
+        radio.drift = drift
+        stage.start()
+        await radio.connect(burst=2)
+        await radio.play(60)
+        await radio.end()
+        await stage.clock.advance(20)
+        await radio.connect(burst=2)
+        await radio.play(6)
+        await stage.stop()
+
+        gaps = [fact for fact in stage.spool.pending() if isinstance(fact, GapNoted)]
+        first, second = closed_files(stage)[-2:]
+        assert (first.end_time, gaps[-1].end_time) == (gaps[-1].start_time, second.start_time)
+
+    play(tmp_path, scenario)
+
+
 def test_frames_are_exact_even_when_a_server_lags(tmp_path: Path) -> None:
     """Another server of the station is behind the first: what is archived already is not archived twice."""
 
@@ -252,7 +338,7 @@ def test_frames_are_exact_even_when_a_server_lags(tmp_path: Path) -> None:
         stage.start()
         await radio.connect(burst=2)
         await radio.play(12)
-        stage.source.push(ENDED)
+        await radio.end()
         await radio.connect(burst=2, lag=6)
         await radio.play(24)
         await stage.stop()
@@ -293,7 +379,7 @@ def test_a_file_that_is_gone_is_no_reason_to_stop(tmp_path: Path) -> None:
         stage.start()
         await radio.connect(burst=4)
         await radio.play(12)
-        stage.source.push(ENDED)
+        await radio.end()
         await stage.clock.idle()
         for file in closed_files(stage):
             stage.archive.unlink(file.key)
@@ -345,6 +431,34 @@ def test_television_goes_on_between_key_pictures(tmp_path: Path, name: str, is_r
         data = b"".join((stage.archive.path / file.key).read_bytes() for file in files)
         pictures = [essence(FileFormat.TS, unit.data) for unit in samples.framed(FileFormat.TS, [data])[0]]
         assert pictures == [essence(FileFormat.TS, unit.data) for unit in units]
+        assert meet(stage)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("name", ["tv.mp4", "opus.mp4"])
+def test_fragments_go_on_between_key_pictures(tmp_path: Path, name: str) -> None:
+    """The next file has the header, and the first fragment that is missing."""
+    units = samples.units_of(name)
+    end = next(at for at in range(7, len(units)) if not units[at].is_cut or name != "tv.mp4")
+
+    async def scenario(stage: Stage) -> None:
+        opened = Opened(FileFormat.MP4, "h264+aac")
+        stage.start()
+        await stage.clock.advance(10)
+        stage.source.push(opened)
+        stage.source.media(units[0].header + samples.joined(units[:end]))
+        await stage.clock.advance(1)
+        stage.source.push(ENDED)
+        await stage.clock.advance(0.5)
+        stage.source.push(opened)
+        stage.source.media(units[0].header + samples.joined(units[2:]))
+        await stage.clock.advance(1)
+        await stage.stop()
+
+        first, second = ((stage.archive.path / file.key).read_bytes() for file in closed_files(stage))
+        assert first == units[0].header + samples.joined(units[:end])
+        assert second == units[0].header + samples.joined(units[end:])
         assert meet(stage)
 
     play(tmp_path, scenario)
