@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from gunicorn.config import make_settings
 
 from streamrec import settings
+from streamrec.cli import GUNICORN_SAMPLE
 from streamrec.errors import NotReady
 from streamrec.settings import PROJECT, Settings, socket_dir
 
@@ -65,6 +68,28 @@ def test_the_samples_name_only_settings_that_exist() -> None:
 
     assert set(sample) <= set(Settings.model_fields)
     assert sample["secret_key"] == settings.SAMPLE_SECRET
+
+
+def assigned(path: Path) -> set[str]:
+    """The names that a module's own lines define or import."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.Assign(targets=targets):
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+            case ast.FunctionDef(name=name):
+                names.add(name)
+            case ast.ImportFrom(names=imported):
+                names |= {each.name for each in imported}
+    return names
+
+
+def test_the_gunicorn_sample_has_all_that_gunicorn_is_told() -> None:
+    """Read, not imported: that would set variables of this process."""
+    told = assigned(PROJECT / "streamrec" / "serving.py") & set(make_settings())
+
+    assert "post_fork" in told
+    assert told <= assigned(PROJECT / GUNICORN_SAMPLE)
 
 
 def test_variables_win_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

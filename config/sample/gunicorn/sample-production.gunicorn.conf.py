@@ -15,6 +15,7 @@ from streamrec.serving import (  # noqa: F401
     logger_class,
     on_starting,
     post_fork,
+    post_worker_init,
     proc_name,
     when_ready,
     worker_class,
