@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 import orjson
 from connexion.context import request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
-from streamrec.errors import NotFound
 from streamrec.handlers import _query
 
 Reply = Response
@@ -45,11 +43,6 @@ def created(data: Any, *, location: str, version: int | str | None = None) -> Re
     return reply
 
 
-def accepted(data: Any, *, location: str) -> Reply:
-    """202 with JSON and the `Location` of the job."""
-    return Json(data, 202, {"Location": location})
-
-
 def no_content() -> Reply:
     """204."""
     return Response(status_code=204)
@@ -69,28 +62,6 @@ def text(content: str | bytes, *, media_type: str, filename: str | None = None, 
     """A document that is not JSON; with a `filename` browsers save it."""
     headers = {} if filename is None else {"Content-Disposition": _attachment(filename)}
     return Response(content, status_code=status, media_type=media_type, headers=headers)
-
-
-def file(
-    path: Path, *, media_type: str, filename: str, version: str, headers: Mapping[str, str] | None = None
-) -> Reply:
-    """A file with `Range`, `If-Range`, `ETag` and HEAD, sent by the event loop and not by a worker thread.
-
-    `version` is what the entity tag is made of, normally the SHA-256.
-
-    Raises:
-        NotFound: there is no such file.
-    """
-    tag = _query.etag(version)
-    if _query.is_unchanged(tag):
-        return Response(status_code=304, headers={"ETag": tag})
-    try:
-        stat = path.stat()
-    except FileNotFoundError as exc:
-        raise NotFound("The file is not in the archive.") from exc
-    return FileResponse(
-        path, stat_result=stat, media_type=media_type, filename=filename, headers={"ETag": tag, **(headers or {})}
-    )
 
 
 def _attachment(filename: str) -> str:
