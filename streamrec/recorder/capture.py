@@ -86,20 +86,20 @@ class Capture:
         covered_until: datetime,
         reason: GapReason,
         archived: End = tail.NOTHING,
+        stands_by: bool = False,
     ) -> None:
         """`covered_until` is where the account of the channel ends; `reason` is why nothing was recorded since.
 
-        `archived` is the end of its archive, on which the capture may go on.
+        `archived` is the end of its archive, on which the capture may go on. One that `stands_by` keeps what comes
+        in memory, and tells and writes nothing until `take_over`.
         """
         self.order = order
         self._tools = tools
         self._clock = tools.clock
         began = tools.clock.now()
         self.status = Status(since=began)
-        told = archived.gaps if archived.gaps and archived.gaps[-1].end_time == covered_until else ()
-        self._account = Account(
-            order.channel_id, covered_until=covered_until, began=began, reason=reason, told=told
-        )
+        self._stands_by = stands_by
+        self._account = self._begun(covered_until, reason, archived)
         self._backoff = state.Backoff(tools.retry_cap_seconds)
         self._files = deque(archived.files, maxlen=tail.FILES)
         self._take: Take | None = None
@@ -111,6 +111,27 @@ class Capture:
         self._is_stopping = False
         self._woken = asyncio.Event()
         self._is_on_disk = False
+
+    def _begun(self, covered_until: datetime, reason: GapReason, archived: End) -> Account:
+        told = archived.gaps if archived.gaps and archived.gaps[-1].end_time == covered_until else ()
+        began = self._clock.now()
+        return Account(self.order.channel_id, covered_until=covered_until, began=began, reason=reason, told=told)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is media that knows its time, so that this capture could take over."""
+        return self._take is not None and self._take.is_ready
+
+    async def take_over(self, order: Order, *, covered_until: datetime, reason: GapReason, archived: End) -> None:
+        """The channel is this recorder's from now on: write what was kept, from the archive's end on."""
+        self.order = order
+        self._account = self._begun(covered_until, reason, archived)
+        self._files = deque(archived.files, maxlen=tail.FILES)
+        end = await self._tail()
+        self._stands_by = False
+        if self._take is not None:
+            self._take.order = order
+            self._take.go_on_from(end)
 
     @property
     def covered_until(self) -> datetime:
@@ -184,6 +205,8 @@ class Capture:
     async def _finish(self) -> None:
         """Tell the time up to the end of the channel's order, or of an outage when only the recorder leaves."""
         until = self._stop_until
+        if self._stands_by:
+            return
         if until is not None:
             await self._tell(lambda: self._account.finish(until, GapReason.DISABLED, "The channel was disabled."))
         elif self._account.is_out:
@@ -232,7 +255,9 @@ class Capture:
     async def _open(self, opened: Opened) -> None:
         """Media begins; or it goes on as something else, and then one run ends where the next begins."""
         before = self._take
-        if before is not None:
+        if self._stands_by:
+            self._take = Take(opened, self.order, self._tools)
+        elif before is not None:
             before.flush()
             await self._write_held(before)
             await self._end_run(before, GapReason.SOURCE_ENDED)
@@ -256,7 +281,9 @@ class Capture:
         if self._watchdog is not None and take.has_news:
             self._watchdog.progress(take.media_seconds, self._clock.monotonic())
             self._backoff.good(take.media_seconds)
-        if take.left_out_seconds:
+        if self._stands_by:
+            self._take = take.kept()
+        elif take.left_out_seconds:
             await self._write_held(take)
             await self._renew(take, GapReason.SOURCE_ERROR, f"The stream left out {take.left_out_seconds:.1f} s.")
         elif take.is_off(self._clock):
@@ -302,7 +329,7 @@ class Capture:
     async def _ended(self, closed: Closed) -> Closed:
         """The attempt is over: close the file, and let the account say why nothing is recorded."""
         take, self._take = self._take, None
-        if take is not None:
+        if take is not None and not self._stands_by:
             try:
                 take.flush()
                 await self._write_held(take)
@@ -310,7 +337,7 @@ class Capture:
             except (DiskFault, OSError) as exc:
                 closed = self._spoiled(exc, take)
         self._show(None)
-        if not self._is_stopping:
+        if not self._is_stopping and not self._stands_by:
             await self._tell_anyway(lambda: self._account.lose(closed.reason, closed.detail))
         return closed
 
@@ -386,7 +413,7 @@ class Capture:
                 reason = self._watchdog.verdict(now)
                 if reason is not None:
                     self._end_attempt(Closed(reason, _WATCHED[reason]))
-            if self._account.is_out and now - self._noted_at >= NOTE_SECONDS:
+            if self._account.is_out and not self._stands_by and now - self._noted_at >= NOTE_SECONDS:
                 await self._tell_anyway(lambda: self._account.note(self._clock.now()))
 
 

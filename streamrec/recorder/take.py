@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 WRITE_SECONDS: Final = 0.5  # one trip to a thread for all that came meanwhile
 WRITE_BYTES: Final = 1 << 20
 HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
+KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
+KEPT_BYTES: Final = 8 << 20
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
 LARGEST_HOLE: Final = FLICKS // 2  # in the stream's own timestamps; a smaller one is steered away
 
@@ -162,6 +164,22 @@ class Take:
                 return start
             self._drop_first()
         return None
+
+    def kept(self) -> Take:
+        """What goes on being held for a hand-over: the last of one even stretch of media, from a cut on."""
+        if self.left_out_seconds:
+            return self.successor()
+        while self._held and (
+            self._media - self._position > KEPT_SECONDS * FLICKS or self._held_bytes > KEPT_BYTES
+        ):
+            self._drop_first()
+        return self
+
+    def go_on_from(self, tail: Tail | None) -> None:
+        """Another recorder ended the archive there: look for it in what is held, and in what comes."""
+        if tail is not None and tail.format is self._opened.format:
+            self._rejoin = Rejoin(tail)
+            self._look_for_the_end(list(self._held))
 
     def settle(self) -> None:
         """The attempt is over: what was held back gets the best clock there is."""
