@@ -24,12 +24,11 @@ from streamrec import __version__, db, embedded, schema
 from streamrec.errors import Conflict, NotReady
 from streamrec.media import binary
 from streamrec.settings import Settings
-from streamrec.up import Child, Supervisor, stop_signals
+from streamrec.up import PID_VARIABLE, Child, Supervisor, stop_signals
 
 log = structlog.get_logger(__name__)
 
 SERVING = ("-c", "python:streamrec.serving")
-UP_PID = "STREAMREC_UP_PID"  # whom POST /shutdown asks to stop
 KEEP_SECONDS = 1.0  # between two looks whether the embedded PostgreSQL is there
 RETRY_SECONDS = 5.0
 
@@ -105,7 +104,7 @@ def _recorder(may_record: Callable[[], bool]) -> Child:
 
 
 def _api(options: Sequence[str]) -> Child:
-    environment = {UP_PID: str(os.getpid())}
+    environment = {PID_VARIABLE: str(os.getpid())}
     return Child("api", ["gunicorn", *options], stop_seconds=3.5, environment=environment)
 
 

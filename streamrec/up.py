@@ -20,6 +20,7 @@ from streamrec.errors import NotReady
 
 log = structlog.get_logger(__name__)
 
+PID_VARIABLE = "STREAMREC_UP_PID"  # tells children whom to ask when all of it is to stop
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SETTLED_SECONDS = 30.0  # a child that lived this long starts again from the shortest back-off
 TICK_SECONDS = 0.5

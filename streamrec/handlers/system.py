@@ -14,10 +14,10 @@ from streamrec import __version__, activity, metrics
 from streamrec.errors import Denied
 from streamrec.handlers import _current, _present_system, _reply
 from streamrec.handlers._reply import Reply
+from streamrec.up import PID_VARIABLE
 
 log = structlog.get_logger("streamrec.system")
 
-UP_PID = "STREAMREC_UP_PID"  # `streamrec up` sets it for the processes that it starts
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 _SECONDS_TO_ANSWER = 0.2
 
@@ -47,7 +47,7 @@ def shutdown() -> Reply:
     """SIGTERM to the `./run.sh` that started this instance, once this answer has had time to leave."""
     if not _is_from_here():
         raise Denied("Only a client on this machine may stop the service.")
-    pid = os.environ.get(UP_PID, "")
+    pid = os.environ.get(PID_VARIABLE, "")
     if _current.settings().production or not pid.isdigit():
         raise Denied("This instance was not started by ./run.sh; stop it with what started it.")
     log.warning("shutdown was asked for", pid=int(pid))
