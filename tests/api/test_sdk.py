@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from streamrec.settings import PROJECT
+from tests.station import programs
 
 SDK = PROJECT / "tests" / "sdk"
 BIN = Path(sys.executable).parent
@@ -91,8 +92,7 @@ def test_json_and_yaml_are_the_same_contract(api: httpx.Client) -> None:
 @pytest.mark.slow
 def test_typescript_gets_named_types_that_compile(api: httpx.Client, tmp_path: Path) -> None:
     """openapi-typescript and a client of openapi-fetch; their exact versions are in tests/sdk/package.json."""
-    npm = shutil.which("npm")
-    assert npm is not None, "install Node.js with npm"
+    npm = programs.needed("npm", "npm")
     for name in ("package.json", "consumer.ts"):
         shutil.copy(SDK / name, tmp_path)
     run([npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"], tmp_path)
