@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from streamrec.clock import Clock
 from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail
 from streamrec.recorder.account import Account
+from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
 from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.gate import Gate
@@ -66,7 +66,7 @@ class Tools:
     sources: Opener
     archive: Tree
     spool: Spool
-    disk: Executor  # blocking work on files; a capture has at most one piece of it at a time
+    disk: Disk  # blocking work on files; a capture has at most one piece of it at a time
     gate: Gate
     totals: Totals
     recorder_id: UUID
@@ -99,6 +99,8 @@ class Capture:
         began = tools.clock.now()
         self.status = Status(since=began)
         self._stands_by = stands_by
+        self._kept: Take | None = None  # what was held while standing by, until it is written
+        self._kept_tail: Tail | None = None
         self._account = self._begun(covered_until, reason, archived)
         self._backoff = state.Backoff(tools.retry_cap_seconds)
         self._files = deque(archived.files, maxlen=tail.FILES)
@@ -127,11 +129,17 @@ class Capture:
         self.order = order
         self._account = self._begun(covered_until, reason, archived)
         self._files = deque(archived.files, maxlen=tail.FILES)
-        end = await self._tail()
+        kept = self._take
+        self._kept_tail = await self._tail()
+        self._kept = kept if kept is self._take else None
         self._stands_by = False
-        if self._take is not None:
-            self._take.order = order
-            self._take.go_on_from(end)
+
+    def _go_on(self, take: Take) -> None:
+        """Look for the archive's end in what was kept, right before it is written: the clock steers in between."""
+        if take is self._kept:
+            self._kept = None
+            take.order = self.order
+            take.go_on_from(self._kept_tail)
 
     @property
     def covered_until(self) -> datetime:
@@ -281,6 +289,7 @@ class Capture:
         if self._watchdog is not None and take.has_news:
             self._watchdog.progress(take.media_seconds, self._clock.monotonic())
             self._backoff.good(take.media_seconds)
+        self._go_on(take)
         if self._stands_by:
             self._take = take.kept()
         elif take.left_out_seconds:
@@ -331,6 +340,7 @@ class Capture:
         take, self._take = self._take, None
         if take is not None and not self._stands_by:
             try:
+                self._go_on(take)
                 take.flush()
                 await self._write_held(take)
                 await self._end_run(take, closed.reason)
@@ -379,7 +389,7 @@ class Capture:
         """Run blocking work in a thread; it is never abandoned half-way, even when this task is cancelled."""
         self._is_on_disk = True
         try:
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._tools.disk, work))
+            return await self._tools.disk.run(work)
         finally:
             self._is_on_disk = False
 
@@ -393,7 +403,7 @@ class Capture:
             facts = decided if isinstance(decided, list) else [decided] if decided is not None else []
             for gap in facts:
                 fact = replace(gap, epoch=self.order.epoch)
-                await asyncio.get_running_loop().run_in_executor(self._tools.disk, self._tools.spool.append, fact)
+                await self._tools.disk.run(partial(self._tools.spool.append, fact))
                 self._noted_at = self._clock.monotonic()
             then()
 
