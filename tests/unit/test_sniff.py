@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamrec.recorder.sources import frames, stations
@@ -13,6 +13,7 @@ from tests.samples import sample
 
 
 @pytest.mark.parametrize("name", ["mp3.mp3", "vbr.mp3", "aac.aac"])
+@settings(deadline=None)  # the first example makes the sample
 @given(start=st.integers(0, 5000))
 def test_frames_are_recognised_from_anywhere_in_them(name: str, start: int):
     """A listener comes in the middle."""
@@ -82,6 +83,7 @@ def constancy(name: str) -> Constancy:
 
 
 @pytest.mark.parametrize("name", ["mp3.mp3", "vbr.mp3", "aac.aac"])
+@settings(deadline=None)
 @given(step=st.integers(300, 20_000))
 def test_a_stream_that_goes_on_is_no_change(name: str, step: int):
     """However it is cut."""

@@ -12,7 +12,8 @@ from streamrec.recorder.framing.frames import Parse
 from streamrec.recorder.framing.units import FLICKS
 
 ENOUGH: Final = 4  # like frames, one behind the other: nothing else looks like that
-_TAIL_BYTES: Final = 4096
+_LEAST_BYTES: Final = 1024  # of a stream's end that is looked at
+_MOST_BYTES: Final = 8192
 _MONO: Final = 3
 _SIZE: Final = 7  # bytes of a header, for both
 
@@ -53,27 +54,26 @@ class Row(NamedTuple):
         return (self.end - self.start) / self.duration * FLICKS
 
 
-def _kind(codec: Codec, data: bytes, at: int) -> tuple[Kind, int, int] | None:
-    """The kind, length and duration of the frame whose header stands at `at`."""
-    head = data[at : at + _SIZE]
-    frame = codec.parse(head) if len(head) == _SIZE and head[0] == 0xFF else None
-    if frame is None:
-        return None
-    is_mono = codec is MP3 and head[3] >> 6 == _MONO  # stereo and joint stereo may change from frame to frame
-    return Kind(codec, frame.signature, is_mono), frame.length, frame.duration
-
-
 def _row(codec: Codec, data: bytes, start: int) -> Row | None:
-    """The longest row that begins at `start`; its last frame may reach beyond the data."""
-    first = _kind(codec, data, start)
-    if first is None:
-        return None
-    kind, at, count, duration = first[0], start, 0, 0
-    found: tuple[Kind, int, int] | None = first
-    while found is not None and found[0] == kind:
-        at, count, duration = at + found[1], count + 1, duration + found[2]
-        found = _kind(codec, data, at)
-    return Row(kind, start, at, count, duration)
+    """The longest row that begins at `start`; its last frame may reach beyond the data.
+
+    Stereo and joint stereo may change from frame to frame; mono is another kind.
+    """
+    parse, counts_channels = codec.parse, codec is MP3
+    kind: Kind | None = None
+    at, count, duration = start, 0, 0
+    while True:
+        head = data[at : at + _SIZE]
+        frame = parse(head) if len(head) == _SIZE and head[0] == 0xFF else None
+        if frame is None:
+            break
+        is_mono = counts_channels and head[3] >> 6 == _MONO
+        if kind is None:
+            kind = Kind(codec, frame.signature, is_mono)
+        elif frame.signature != kind.signature or is_mono is not kind.is_mono:
+            break
+        at, count, duration = at + frame.length, count + 1, duration + frame.duration
+    return Row(kind, start, at, count, duration) if kind is not None else None
 
 
 def rows(codec: Codec, data: bytes, enough: int = ENOUGH) -> list[Row]:
@@ -103,12 +103,13 @@ class Constancy:
     def __init__(self, row: Row) -> None:
         self.kind = row.kind
         self.bytes_per_second = row.bytes_per_second
+        self._tail = self._enough(row)
         self._rest = b""
 
     def change(self, data: bytes) -> tuple[bytes, bytes] | None:
         """None while all is as before; else what belongs to the old kind, and what to the new one, now `kind`."""
         buffer = self._rest + data
-        self._rest = buffer[-_TAIL_BYTES:]
+        self._rest = buffer[-self._tail :]
         row = self._at_end(self._rest)
         if row is None:
             row = next((row for row in rows(self.kind.codec, buffer) if self._is_last(row, buffer)), None)
@@ -119,6 +120,7 @@ class Constancy:
         if other is None:
             return None
         was, self.kind, self.bytes_per_second = self.kind, other.kind, other.bytes_per_second
+        self._tail = self._enough(other)
         cut = max(0, other.start - (len(buffer) - len(data)))
         # What came before and was another codec's was understood by nobody yet; another rate's was.
         return data[:cut], buffer[other.start :] if was.codec is not other.kind.codec else data[cut:]
@@ -136,6 +138,11 @@ class Constancy:
                 return row
             match = self.kind.codec.start.search(tail, match.start() + 1)
         return None
+
+    @staticmethod
+    def _enough(row: Row) -> int:
+        """Bytes that hold three whole frames, wherever they are cut."""
+        return min(max(4 * (row.end - row.start) // row.frames, _LEAST_BYTES), _MOST_BYTES)
 
     @staticmethod
     def _is_last(row: Row, data: bytes) -> bool:
