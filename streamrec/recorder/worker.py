@@ -28,6 +28,7 @@ from streamrec.media import binary, process
 from streamrec.models import GapReason, Recording
 from streamrec.recorder import ledger, recovery, registry
 from streamrec.recorder.capture import Tools
+from streamrec.recorder.disk import Disk
 from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.sources import ffmpeg
@@ -130,7 +131,7 @@ class _Worker:
         archive = stack.enter_context(Tree(self.settings.archive_dir))
         quarantine = self.settings.data_dir / "quarantine"
         await asyncio.to_thread(recovery.recover, archive, spool, quarantine=quarantine)
-        disk = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
+        threads = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
         heart = stack.enter_context(_Heart(self))
         replay = ledger.Ledger(spool, refused=self.settings.spool_dir / "refused.txt")
         replay.start()
@@ -140,7 +141,7 @@ class _Worker:
             sources=self._sources(clock, children),
             archive=archive,
             spool=spool,
-            disk=disk,
+            disk=Disk(threads),
             gate=Gate(clock),
             totals=self.totals,
             recorder_id=self.recorder_id,

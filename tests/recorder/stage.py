@@ -12,6 +12,7 @@ from uuid import uuid4
 from streamrec.archive.files import Tree
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.capture import Capture, Order, Tools
+from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Closed, Opened
 from streamrec.recorder.facts import GapNoted, SegmentClosed
 from streamrec.recorder.gate import Gate
@@ -35,8 +36,8 @@ def frames(seconds: float) -> bytes:
 class Stage:
     """A capture, its clock, its station and its spool."""
 
-    def __init__(self, folder: Path, disk: WatchedThreads) -> None:
-        self.clock = FakeClock(threads=disk)
+    def __init__(self, folder: Path, threads: WatchedThreads) -> None:
+        self.clock = FakeClock(threads=threads)
         self.sources = ScriptedSources(self.clock)
         self.spool = Spool(folder / "spool")
         self.archive = Tree(folder / "archive")
@@ -46,7 +47,7 @@ class Stage:
             sources=self.sources,
             archive=self.archive,
             spool=self.spool,
-            disk=disk,
+            disk=Disk(threads),
             gate=Gate(self.clock),
             totals=Totals(),
             recorder_id=uuid4(),
