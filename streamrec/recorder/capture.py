@@ -231,7 +231,7 @@ class Capture:
         if self._is_stopping:
             return Closed(GapReason.DISABLED, "The capture was stopped.")
         self._watchdog = Watchdog(self._clock.monotonic())
-        source = self._tools.sources.open(self.order.address)
+        source = self._tools.sources.open(replace(self.order.address, wanted_seconds=self._wanted_seconds()))
         watcher = asyncio.create_task(self._close_when_woken(source))
         closed = Closed(GapReason.UNKNOWN, "The source ended without a word.")
         try:
@@ -277,10 +277,17 @@ class Capture:
 
     async def _tail(self) -> Tail | None:
         """The archive's end, if what comes now may go on there."""
-        until, files = self._account.archived_until, list(self._files)
-        if not files or files[-1].end_time != until or abs(self._clock.now() - until) > REACH:
+        if self._wanted_seconds() is None:
             return None
+        files = list(self._files)
         return await self._on_disk(lambda: tail.read(self._tools.archive, files))
+
+    def _wanted_seconds(self) -> float | None:
+        """How long ago the archive ended, if it may be gone on with there."""
+        until = self._account.archived_until
+        ago = self._clock.now() - until
+        is_near = bool(self._files) and self._files[-1].end_time == until and abs(ago) <= REACH
+        return max(0.0, ago.total_seconds()) if is_near else None
 
     async def _record(self, take: Take, chunk: Chunk) -> None:
         self._tools.totals.media_bytes += len(chunk.data)

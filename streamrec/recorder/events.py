@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from streamrec.egress import Credentials
@@ -17,6 +17,8 @@ class Address:
     url: str
     credentials: Credentials | None = None
     mode: CaptureMode = CaptureMode.AUTO
+    wanted_seconds: float | None = field(default=None, compare=False)
+    """How far back media is wanted, where a server offers more than it sends of itself; the archive ends there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,27 @@ def test_the_run_goes_on_before_the_burst_is_known_to_be_over(tmp_path: Path) ->
     play(tmp_path, scenario)
 
 
+def test_a_source_is_told_how_far_back_media_is_wanted(tmp_path: Path) -> None:
+    """A window of HLS holds more than the three segments with which a player begins."""
+
+    async def scenario(stage: Stage) -> None:
+        radio = Radio(stage)
+        stage.start()
+        await radio.connect(burst=4)
+        await radio.play(12)
+        await stage.stop()
+        await stage.clock.advance(7)
+        restart(stage)
+        await stage.clock.idle()
+
+        first, second = stage.sources.addresses
+        assert first.wanted_seconds is None
+        assert second.wanted_seconds == pytest.approx(7, abs=0.1)
+        assert first == second
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("burst", [0.0, 4.0])
 def test_a_break_longer_than_the_burst_is_one_gap_with_true_bounds(tmp_path: Path, burst: float) -> None:
     """To 250 ms, from the last frame that is archived to the first that is again."""
