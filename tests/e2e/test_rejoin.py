@@ -133,6 +133,19 @@ def test_no_frame_is_lost_and_none_is_there_twice(story: Story, name: str, tmp_p
     assert numbers[0] >= 0
 
 
+def test_the_sound_of_television_is_complete_too(story: Story, tmp_path: Path) -> None:
+    """Each AAC packet strictly once, across all three runs."""
+    track = story.tracks["hls"]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(path.read_bytes() for path in track.files))
+    source = clips.sound_hashes(track.clip.path)
+
+    heard = clips.sound_hashes(joined)
+
+    begin = source.index(heard[0])
+    assert heard == source[begin : begin + len(heard)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_there_is_a_run_for_each_recorder_and_no_gap_between(story: Story, name: str) -> None:
     """Nobody is told of an outage that cost nothing."""

@@ -52,6 +52,14 @@ def make_radio(folder: Path, seconds: int = CLIP_SECONDS, *, bit_rate: str = "12
     return Clip(path)
 
 
+def make_sound(folder: Path, name: str, seconds: int, *options: str) -> Clip:
+    """Noise in another codec, rate or number of channels, as the suffix and ffmpeg's `options` say."""
+    path = folder / name
+    plain = ("-write_xing", "0", "-id3v2_version", "0") if path.suffix == ".mp3" else ()
+    _encode("-f", "lavfi", "-i", _NOISE, "-t", str(seconds), "-ac", "1", *options, *plain, str(path))
+    return Clip(path)
+
+
 def make_television(folder: Path, seconds: int = CLIP_SECONDS) -> Clip:
     """H.264 and AAC in MPEG-TS: a numbered picture 12 times a second with a key frame every second, and noise."""
     path = folder / "picture.ts"
@@ -86,7 +94,8 @@ def sound_hashes(path: Path) -> list[str]:
 
 
 def _digests(framemd5: str) -> list[str]:
-    return [line.rsplit(",", 1)[1].strip() for line in framemd5.splitlines() if not line.startswith("#")]
+    """The sixth column; behind it may stand the hashes of side data, which are the same for every packet."""
+    return [line.split(",")[5].strip() for line in framemd5.splitlines() if not line.startswith("#")]
 
 
 def decode_errors(path: Path) -> str:
