@@ -177,7 +177,7 @@ def test_a_server_that_asks_for_time_is_understood(tmp_path: Path):
     """503 with Retry-After."""
     (closed,) = played(tmp_path, [answer(b"", "Retry-After: 7", start="HTTP/1.1 503 Busy")])
 
-    assert closed == Closed(GapReason.SOURCE_ERROR, "The server answered 503 Busy.", 7.0)
+    assert closed == Closed(GapReason.SOURCE_ERROR, "The server answered 503 Service Unavailable.", 7.0)
 
 
 def test_an_address_that_is_not_for_recording_is_never_connected_to(station: Station, noise: Clip, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http
 import http.client
 import io
 import re
@@ -74,8 +75,7 @@ class Head:
         if 200 <= self.status < 300:
             return
         reason = GapReason.SOURCE_DENIED if self.status in _DENIED else GapReason.SOURCE_ERROR
-        phrase = "".join(c for c in self.phrase[:80] if c.isprintable())
-        detail = f"The server answered {self.status} {phrase}".strip().rstrip(".") + "."
+        detail = f"The server answered {self.status} {_phrase(self.status)}".strip() + "."
         waits = self.retry_after_seconds if self.status in {429, 503} else None
         raise Refused(reason, detail, retry_after_seconds=waits)
 
@@ -99,6 +99,11 @@ def parse(data: bytes) -> tuple[Head, bytes] | None:
     version, status, phrase = match.groups()
     head = Head(version.decode().upper(), int(status), (phrase or b"").decode("latin-1").strip(), _fields(rest))
     return head, data[end.end() :]
+
+
+def _phrase(status: int) -> str:
+    """The usual one: what the server says instead may be anything, our credentials among it."""
+    return next((known.phrase for known in http.HTTPStatus if known == status), "")
 
 
 def _fields(lines: bytes) -> Message:
