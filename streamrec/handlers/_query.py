@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -77,7 +76,7 @@ def position_in(cursor: str | None, listing: str, *kinds: Any) -> Any:
         if values[0] != listing or len(values) != len(kinds) + 1:
             raise ValueError("another list's")
         return tuple(_typed(value, kind) for value, kind in zip(values[1:], kinds, strict=True))
-    except (ValueError, TypeError, IndexError, binascii.Error) as exc:
+    except (ValueError, TypeError, IndexError, OverflowError) as exc:  # binascii.Error is a ValueError
         raise Invalid("cursor: must be one that this list gave", field="cursor") from exc
 
 
@@ -96,7 +95,10 @@ def _seal(body: bytes) -> bytes:
 
 def _typed(value: Any, kind: Any) -> Any:
     if kind is datetime:
-        return datetime.fromisoformat(value)
+        instant = datetime.fromisoformat(value)
+        if instant.tzinfo is None:
+            raise ValueError("no instant")
+        return instant.astimezone(UTC)
     if type(value) is not kind or (kind is str and "\0" in value):
         raise ValueError("another type")
     return value
