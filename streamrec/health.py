@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +23,7 @@ from streamrec.settings import Settings
 FRESH_SECONDS = 1.0  # a report younger than this is given again
 STALE_SECONDS = 4.0  # one older than this says nothing any more
 WAIT_SECONDS = 0.03  # how long a request waits for a newer one
-FIRST_WAIT_SECONDS = 1.0  # just after the start there is no older one
+LONGEST_WAIT_SECONDS = 1.0  # where no older one says anything: just after the start, or when nobody asked for long
 PROBE_TIMEOUT_SECONDS = 1.0
 LOST_FOR = sa.text("interval '1 hour'")  # a recorder that fell silent is listed as long as this
 
@@ -136,28 +137,29 @@ class Watch:
     The pool and the threads that requests use may all be waiting for a hanging database.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         hasty = settings.model_copy(update={"db_timeout_seconds": PROBE_TIMEOUT_SECONDS})
         self._engine = db.engine_for(hasty, application="streamrec-health", pool_size=1, max_overflow=0)
         self._ttl_seconds = captures.RECORDER_TTL.total_seconds()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="health")
         self._report: Report | None = None
-        self._at = 0.0
-        self._born = time.monotonic()
+        self._monotonic = monotonic
+        self._at = -math.inf
+        self._asked_at = 0.0
         self._asked: Future[None] | None = None
 
     async def report(self) -> Report:
-        """The state of at most a few seconds ago, within about 50 ms."""
+        """The state of at most a few seconds ago, within about 50 ms; within 1 s if nobody asked for as long."""
         if self._age() > FRESH_SECONDS:
-            left = self._born + FIRST_WAIT_SECONDS - time.monotonic() if self._report is None else 0.0
-            await asyncio.wait([asyncio.wrap_future(self.refresh())], timeout=max(left, WAIT_SECONDS))
-        if self._report is None or self._age() > STALE_SECONDS:
-            return AWAY
-        return self._report
+            answer = asyncio.wrap_future(self.refresh())
+            left = self._asked_at + LONGEST_WAIT_SECONDS - self._monotonic() if self._is_stale() else 0.0
+            await asyncio.wait([answer], timeout=max(left, WAIT_SECONDS))
+        return AWAY if self._report is None or self._is_stale() else self._report
 
     def refresh(self) -> Future[None]:
         """Ask, unless that is being done already."""
         if self._asked is None or self._asked.done():
+            self._asked_at = self._monotonic()
             self._asked = self._thread.submit(self._ask)
         return self._asked
 
@@ -166,9 +168,12 @@ class Watch:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
+    def _is_stale(self) -> bool:
+        return self._age() > STALE_SECONDS
+
     def _age(self) -> float:
-        return time.monotonic() - self._at
+        return self._monotonic() - self._at
 
     def _ask(self) -> None:
         self._report = probe(self._engine, ttl_seconds=self._ttl_seconds)
-        self._at = time.monotonic()
+        self._at = self._monotonic()
