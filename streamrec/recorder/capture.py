@@ -20,7 +20,7 @@ from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail
 from streamrec.recorder.account import Account
 from streamrec.recorder.disk import Disk
-from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
+from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Skipped, Source, Title
 from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.rejoin import Tail
@@ -258,6 +258,8 @@ class Capture:
             self.status.title = shown_title(event.text)
         elif isinstance(event, Opened):
             await self._open(event)
+        elif isinstance(event, Skipped) and self._take is not None:
+            await self._skip(self._take, event)
         elif isinstance(event, Chunk) and self._take is not None:
             await self._record(self._take, event)
 
@@ -274,6 +276,15 @@ class Capture:
         else:
             self._take = Take(opened, self.order, self._tools, tail=await self._tail())
         self.status.codecs = opened.codecs
+
+    async def _skip(self, before: Take, skipped: Skipped) -> None:
+        """The station's media has a hole of known length: one run ends before it, and another begins behind it."""
+        before.flush()
+        await self._write_held(before)
+        await self._end_run(before, GapReason.SOURCE_ERROR)
+        log.warning("run ended", channel_id=self.order.channel_id, detail=skipped.detail)
+        await self._tell_anyway(lambda: self._account.lose(GapReason.SOURCE_ERROR, skipped.detail))
+        self._take = before.heir(skipped_seconds=skipped.seconds)
 
     async def _tail(self) -> Tail | None:
         """The archive's end, if what comes now may go on there."""

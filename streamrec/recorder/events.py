@@ -35,7 +35,16 @@ class Chunk:
     """Media bytes, framed as `Opened.format` says."""
 
     data: bytes
-    received_at: float  # Clock.monotonic() seconds when the last byte arrived
+    received_at: float  # Clock.monotonic() seconds when the last byte arrived, or earlier: when its end was live
+    is_edge: bool = False  # whether its end is known to have been live then, so that it anchors a run's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Media of this length could not be had; what follows goes on behind the hole, as a new run."""
+
+    seconds: float
+    detail: str  # one sentence for a person, without credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class Closed:
     retry_after_seconds: float | None = None  # what the server asked for, not yet bounded
 
 
-Event = Opened | Chunk | Title | Closed
+Event = Opened | Chunk | Title | Skipped | Closed
 
 
 class Source(Protocol):

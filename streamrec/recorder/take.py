@@ -96,6 +96,8 @@ class Take:
         """Take bytes in; whether any media has been understood yet."""
         self._received_bytes += len(chunk.data)
         self._take_in(self._framer.feed(chunk.data), chunk.received_at)
+        if chunk.is_edge:
+            self.settle()
         return self._media > 0
 
     def _take_in(self, units: list[Unit], received_at: float) -> None:
@@ -237,11 +239,12 @@ class Take:
         take._take_in([*self._held, *self._next_units], self._received_at)
         return take
 
-    def heir(self, opened: Opened) -> Take:
-        """The run after this one, when the station goes on as something else: not a moment lies between them."""
-        clock = self._clock.continued(self._media) if self._clock is not None else None
+    def heir(self, opened: Opened | None = None, *, skipped_seconds: float = 0.0) -> Take:
+        """The run after this one, when the station goes on as something else, or behind a hole of known length."""
+        skipped = round(skipped_seconds * FLICKS)
+        clock = self._clock.continued(self._media + skipped) if self._clock is not None else None
         return Take(
-            opened,
+            opened or self._opened,
             self.order,
             self._tools,
             clock=clock,

@@ -1,7 +1,7 @@
 """Boxes of the ISO base media file format, as far as fragments need them. Pure.
 
-ISO/IEC 14496-12: boxes in section 4.2, tkhd 8.3.2, mdhd 8.4.2, hdlr 8.4.3, trex 8.8.3, tfhd 8.8.7, trun 8.8.8,
-tfdt 8.8.12. What contradicts itself raises ValueError.
+ISO/IEC 14496-12: boxes in section 4.2, tkhd 8.3.2, mdhd 8.4.2, hdlr 8.4.3, stsd 8.5.2, trex 8.8.3, tfhd 8.8.7,
+trun 8.8.8, tfdt 8.8.12. What contradicts itself raises ValueError.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ def master_track(moov: bytes) -> Track:
     return _strictly(_master_track, moov)
 
 
+def sample_entries(header: bytes) -> list[bytes]:
+    """The types of what the tracks contain, among them those that are unknown; `header` has a moov box."""
+    return _strictly(_sample_entries, header)
+
+
 def fragment(moof: bytes, track: Track) -> Fragment | None:
     """What the fragment has of `track`; None if nothing."""
     return _strictly(lambda box: _fragment(box, track), moof)
@@ -63,7 +68,7 @@ def fragment(moof: bytes, track: Track) -> Fragment | None:
 def _strictly(read: Callable[[bytes], Read], box: bytes) -> Read:
     try:
         return read(box)
-    except (struct.error, IndexError, KeyError) as error:
+    except (struct.error, IndexError, KeyError, StopIteration) as error:
         raise ValueError(f"a broken box: {error}") from error
 
 
@@ -98,6 +103,14 @@ def _master_track(moov: bytes) -> Track:
     if rank == len(_KINDS) or timescale == 0:
         raise ValueError("neither video nor audio")
     return Track(track_id, rank == 0, timescale, *extends.get(track_id, (0, 0)))
+
+
+def _sample_entries(header: bytes) -> list[bytes]:
+    moov = next(body for kind, body in _children(header) if kind == b"moov")
+    tracks = (dict(_children(body)) for kind, body in _children(moov) if kind == b"trak")
+    tables = (dict(_children(dict(_children(trak[b"mdia"]))[b"minf"])) for trak in tracks)
+    described = (dict(_children(table[b"stbl"]))[b"stsd"] for table in tables)
+    return [kind for stsd in described for kind, _ in _children(stsd[8:])]
 
 
 def _track(trak: bytes) -> tuple[int, int, int]:

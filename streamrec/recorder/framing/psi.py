@@ -73,6 +73,8 @@ class Tables:
         self.master_pid = -1  # of the video, else of the audio
         self.master_type = 0
         self.is_video = False
+        self.streams: list[tuple[int, int, bytes]] = []
+        """Packet identifier, stream type and descriptors of each."""
         self._pat = _Section()
         self._pmt = _Section()
 
@@ -111,10 +113,13 @@ class Tables:
         if body[0] != _PMT or len(body) < 16:
             return
         streams = []
+        self.streams = []
         at = 12 + _length(body, 10)
         while at + 5 <= len(body) - 4:
             end = at + 5 + _length(body, at + 3)
-            streams.append((_rank(body[at], body[at + 5 : end]), pid_of(body[at : at + 3]), body[at]))
+            pid, descriptors = pid_of(body[at : at + 3]), body[at + 5 : end]
+            streams.append((_rank(body[at], descriptors), pid, body[at]))
+            self.streams.append((pid, body[at], descriptors))
             at = end
         rank, pid, stream_type = min(streams, default=(_NEVER, -1, 0))
         if rank < _NEVER:

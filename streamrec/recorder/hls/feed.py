@@ -1,0 +1,284 @@
+"""One live presentation, followed: its segments in order, each fetched once, and what could not be had."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from streamrec.clock import Clock
+from streamrec.egress import StreamUrl
+from streamrec.models import GapReason
+from streamrec.recorder.fetch.errors import Refused
+from streamrec.recorder.fetch.redirects import resolve
+from streamrec.recorder.fetch.session import Session
+from streamrec.recorder.hls import keys
+from streamrec.recorder.hls.lists import Lists
+from streamrec.recorder.hls.pace import Pace
+from streamrec.recorder.hls.playlist import Media, Part, Segment
+from streamrec.recorder.hls.window import Break, Last, News, Seen, beginning
+
+MOST_SEGMENT: Final = 64 << 20  # bytes
+MOST_INIT: Final = 4 << 20
+MOST_CACHED: Final = 8
+FIRST_RETRY_SECONDS: Final = 0.25
+STALE_SECONDS: Final = 12.0
+MOST_LOST: Final = 3  # segments in a row; then the playlist is worth nothing
+SMALLEST_HOLE: Final = 0.75  # of a target duration, where only the moments of appearance tell
+CLOSE_SECONDS: Final = 0.05
+FINAL: Final = frozenset({GapReason.EGRESS_DENIED, GapReason.UNSUPPORTED})  # waiting does not help
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A segment and what must come before it in a file."""
+
+    segment: Segment
+    init: bytes
+    data: bytes
+    listed_at: float  # monotonic seconds: by then its end had been live
+    is_edge: bool  # whether its end was live just then
+    begins_run: bool  # whether another run must begin with it
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A stretch that was listed and could not be had, or was never listed."""
+
+    seconds: float
+    detail: str
+
+
+Step = Fetched | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    segment: Segment
+    address: StreamUrl  # of the list that has it
+    listed_at: float
+    is_edge: bool
+    begins_run: bool
+
+
+class Feed:
+    """Follows the presentation at an address until `next` raises Refused. Cancelling `next` ends it too."""
+
+    def __init__(
+        self, lists: Lists, session: Session, clock: Clock, *, last: Last | None, wanted_seconds: float | None
+    ) -> None:
+        """`last` and `wanted_seconds` say where to begin: see `window.beginning`."""
+        self._lists = lists
+        self._session = session
+        self._clock = clock
+        self._last = last
+        self._wanted_seconds = wanted_seconds
+        self._seen = Seen()
+        self._pace = Pace()
+        self._due: deque[_Due] = deque()
+        self._holes: deque[Missing] = deque()
+        self._media: Media | None = None
+        self._newest: Segment | None = None
+        self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
+        self._news_at = clock.monotonic()
+        self._discontinuities: int | None = None
+        self._init = b""
+        self._cached: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._begins_run = True
+        self._lost = 0
+
+    @property
+    def last(self) -> Last | None:
+        """The segment that was fetched last."""
+        return self._last
+
+    async def next(self) -> Step:
+        """What comes next; waits for it. Raises Refused when nothing more comes."""
+        while True:
+            if self._holes:
+                self._begins_run = True
+                return self._holes.popleft()
+            if not self._due:
+                await self._look()
+                continue
+            step = await self._take(self._due[0])
+            self._due.popleft()
+            if step is not None:
+                return step
+
+    # --- the playlist
+
+    @property
+    def _target(self) -> float:
+        return self._media.target if self._media is not None else 2.0
+
+    async def _look(self) -> None:
+        """Load the playlist when it is time, and queue what is new in it."""
+        if self._media is not None and self._media.is_over:
+            raise Refused(GapReason.SOURCE_ENDED, "The stream is over: its playlist is complete.")
+        await self._clock.sleep(self._pace.wait(self._clock.monotonic()))
+        try:
+            media = await self._lists.load()
+        except Refused as exc:
+            await self._forgive(exc)
+            return
+        at = self._clock.monotonic()
+        news = self._news(media)
+        if self._lists.is_other_variant:
+            self._lists.is_other_variant = False
+            self._begins_run = True
+        if news.segments:
+            self._queue(news, at)
+        else:
+            self._pace.nothing(at, self._target)
+            await self._complain(at)
+
+    def _news(self, media: Media | None) -> News:
+        """What is new in the list; the first with segments says where to begin."""
+        if media is None:
+            return News()
+        is_first = self._newest is None
+        self._media = media
+        if self._lists.is_other_variant:
+            self._seen.forget_names()
+        if not is_first:
+            return self._seen.news(media)
+        _require_live(media)
+        segments = beginning(media, self._last, self._wanted_seconds)
+        if segments:
+            self._seen.begin(segments)
+        return News(segments)
+
+    def _queue(self, news: News, at: float) -> None:
+        newest = news.segments[-1]
+        edge = self._pace.news(at, newest.duration, self._target)
+        when = at if edge is None else edge
+        if news.broken is not Break.NONE:
+            self._begins_run = True
+            hole = self._hole(news.segments, when)
+            if hole:
+                self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
+        for segment in news.segments:
+            is_edge = edge is not None and segment is newest
+            self._due.append(_Due(segment, self._lists.address, when, is_edge, self._is_cut(segment)))
+        self._newest, self._newest_at, self._news_at = newest, when, at
+
+    def _hole(self, segments: Sequence[Segment], when: float) -> float:
+        """How much was never listed before `segments`, the end of which was live at `when`; 0 if nothing.
+
+        The station's own times are believed where they agree with when the segments appeared.
+        """
+        before = self._newest
+        assert before is not None
+        hole = when - sum(segment.duration for segment in segments) - self._newest_at
+        first = segments[0]
+        if before.said_at is not None and first.said_at is not None:
+            said = (first.said_at - before.said_at).total_seconds() - before.duration
+            if abs(said - hole) <= self._target:
+                return said if said > CLOSE_SECONDS else 0.0
+        return hole if hole > SMALLEST_HOLE * self._target else 0.0
+
+    def _is_cut(self, segment: Segment) -> bool:
+        """Whether the station says that time or coding begins anew here."""
+        before, self._discontinuities = self._discontinuities, segment.discontinuities
+        return before is not None and before != segment.discontinuities
+
+    async def _complain(self, at: float) -> None:
+        """A list without news: look for another variant in time, and give up in the end."""
+        silent = at - self._news_at
+        if silent > self._patience:
+            raise Refused(GapReason.STALLED, f"The playlist has not changed for {silent:.0f} s.")
+        if silent > self._patience / 2:
+            await self._move()
+
+    async def _forgive(self, exc: Refused) -> None:
+        """The list could not be had: at first that is no reason to give up. Raises Refused."""
+        at = self._clock.monotonic()
+        self._pace.failed(at, self._target)
+        if self._newest is None or exc.reason in FINAL or at - self._news_at > self._patience:
+            raise exc
+        await self._move()
+
+    async def _move(self) -> None:
+        """Read the master again; what it says holds from the next look on."""
+        try:
+            await self._lists.find_again()
+        except Refused as exc:
+            if exc.reason in FINAL:
+                raise
+
+    @property
+    def _patience(self) -> float:
+        return max(3 * self._target, STALE_SECONDS)
+
+    # --- segments
+
+    async def _take(self, due: _Due) -> Step | None:
+        """Fetch a segment, or give it up; None if it turns out to be known. Raises Refused."""
+        segment = due.segment
+        if segment.is_gap:
+            return self._missed(due, "The station has marked a segment as missing.")
+        try:
+            init, data = await self._patiently(due)
+        except Refused as exc:
+            self._lost += 1
+            if exc.reason in FINAL or self._lost >= MOST_LOST:
+                raise
+            return self._missed(due, f"A segment could not be fetched: {exc.detail}")
+        self._lost = 0
+        if self._seen.is_known(data):
+            return None
+        begins_run = self._begins_run or due.begins_run or init != self._init
+        self._begins_run, self._init = False, init
+        self._last = Last(segment.sequence, segment.name)
+        return Fetched(segment, init, data, due.listed_at, due.is_edge, begins_run)
+
+    def _missed(self, due: _Due, detail: str) -> Missing:
+        self._begins_run = True
+        return Missing(due.segment.duration, detail)
+
+    async def _patiently(self, due: _Due) -> tuple[bytes, bytes]:
+        """The initialisation and the data of a segment; tried again while that makes sense. Raises Refused."""
+        deadline = self._clock.monotonic() + 1.5 * self._target
+        wait = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                return await self._fetch(due.segment, due.address)
+            except Refused as exc:
+                if exc.reason in FINAL or self._clock.monotonic() + wait > deadline:
+                    raise
+            await self._clock.sleep(wait)
+            wait = min(2 * wait, self._target)
+
+    async def _fetch(self, segment: Segment, base: StreamUrl) -> tuple[bytes, bytes]:
+        init = b"" if segment.init is None else await self._cache(segment.init, base, MOST_INIT)
+        data = await self._get(segment.media, base, MOST_SEGMENT)
+        if segment.key is not None:
+            key = await self._cache(Part(segment.key.uri), base, keys.KEY_BYTES)
+            data = keys.decrypted(data, key, segment.key.iv)
+        return init, data
+
+    async def _cache(self, part: Part, base: StreamUrl, most_bytes: int) -> bytes:
+        name = (resolve(base, part.uri).url, part.start)
+        if name not in self._cached:
+            self._cached[name] = await self._get(part, base, most_bytes)
+            while len(self._cached) > MOST_CACHED:
+                self._cached.popitem(last=False)
+        return self._cached[name]
+
+    async def _get(self, part: Part, base: StreamUrl, most_bytes: int) -> bytes:
+        span = None if part.length is None else (part.start, part.length)
+        if part.length is not None and part.length > most_bytes:
+            raise Refused(GapReason.UNSUPPORTED, "The playlist's segments are too large.")
+        url = resolve(base, part.uri)
+        seconds = max(2 * self._target, 5.0)
+        return (await self._session.get(url, most_bytes=most_bytes, seconds=seconds, span=span)).body
+
+
+def _require_live(media: Media) -> None:
+    """Raises Refused for what is no live stream, or not any more."""
+    if media.is_on_demand:
+        raise Refused(GapReason.UNSUPPORTED, "It is a recording, not a live stream.")
+    if media.is_over:
+        raise Refused(GapReason.SOURCE_ENDED, "The stream is over: its playlist is complete.")

@@ -1,0 +1,57 @@
+"""When a media playlist is to be loaded again. Pure.
+
+RFC 8216 section 6.3.4 asks for a target duration after news and for half of one without. A segment's length says
+better when the next one is due, and once an attempt we look more often, to see when that is: segments appear at
+their ends, so the first list that has one tells when it was live.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FINEST: Final = 0.25  # s
+_FINE: Final = 8  # looks a segment while its end is sought
+_EARLIER: Final = 0.01  # of a segment: how much sooner each time, so that the look stays close to the end
+
+
+class Pace:
+    """Says when to look, and how closely it was seen when a segment appeared. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._before: float | None = None  # the last list without the newest segment
+        self._looks = 0  # without news
+        self._is_sought = True
+        self._due = 0.0
+        self._step = 0.0
+
+    def news(self, at: float, seconds: float, target: float) -> float | None:
+        """The list that was there at `at` ends with a new segment of `seconds`; when that was live at its end.
+
+        None for the first list: its end may have been live long ago.
+        """
+        before, self._before = self._before, at
+        is_first = before is None
+        seconds = min(seconds, target) or target
+        self._step = max(FINEST, seconds / _FINE)
+        is_close = not is_first and at - (before or at) < 2 * self._step
+        edge = None if is_first else (at - (at - (before or at)) / 2 if is_close else at)
+        self._is_sought = is_first or (self._is_sought and not is_close)
+        self._looks = 0
+        first_look = self._step if self._is_sought else seconds * (1 - _EARLIER)
+        self._due = at + first_look
+        return edge
+
+    def nothing(self, at: float, target: float) -> None:
+        """The list that was there at `at` has nothing new."""
+        self._looks += 1
+        self._before = at
+        is_fine = self._looks <= _FINE + 1 if self._is_sought else self._looks == 1
+        self._due = at + (self._step if is_fine else target / 2)
+
+    def failed(self, at: float, target: float) -> None:
+        """There was no list at `at`."""
+        self._due = at + max(FINEST, target / 4)
+
+    def wait(self, now: float) -> float:
+        """How many seconds to wait from `now` on."""
+        return max(0.0, self._due - now)

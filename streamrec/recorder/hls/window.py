@@ -1,0 +1,147 @@
+"""What of a live window is to be fetched next: each segment once and in order, whatever its numbers do. Pure.
+
+RFC 8216 sections 6.2.2 and 6.3.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from streamrec.recorder.hls.playlist import Media, Segment
+
+MOST_NAMES: Final = 1_024
+MOST_DIGESTS: Final = 1_024
+LAGS: Final = 3  # lists in a row that end before our last segment: an edge that lags behind catches up sooner
+LONGEST_REACH: Final = 120.0  # s of a window that is gone back at most
+_END: Final = 4_096  # bytes
+FEWEST: Final = 3  # segments, where nothing says how many are wanted
+
+
+class Break(enum.Enum):
+    """What lies between the segment before and this one."""
+
+    NONE = "nothing"
+    RESET = "the numbers began anew; some of what follows may be known"
+    JUMP = "numbers that were never listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last segment that was fetched, to be found again by the next attempt."""
+
+    sequence: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a list has that was not there before."""
+
+    segments: Sequence[Segment] = ()
+    broken: Break = Break.NONE  # before the first of them
+
+
+def beginning(media: Media, last: Last | None, wanted_seconds: float | None) -> Sequence[Segment]:
+    """The segments with which an attempt begins.
+
+    `last` is what the attempt before fetched last: from there on, and with it, so that the archive's end is among
+    the first media. Otherwise what reaches back `wanted_seconds`, and a segment more.
+    """
+    listed = media.segments
+    for at, segment in enumerate(listed):
+        if last is not None and (segment.sequence, segment.name) == (last.sequence, last.name):
+            return listed[at:] if _length(listed[at:]) <= LONGEST_REACH else _reaching(listed, LONGEST_REACH)
+    if wanted_seconds is None:
+        return listed[-FEWEST:]
+    return _reaching(listed, min(wanted_seconds + media.target, LONGEST_REACH))
+
+
+def _reaching(listed: Sequence[Segment], seconds: float) -> Sequence[Segment]:
+    """The fewest at the end that last so long; one at least, and all if that is not enough."""
+    at = len(listed)
+    while at > 0 and seconds > 0:
+        at -= 1
+        seconds -= listed[at].duration
+    return listed[min(at, len(listed) - 1) :] if listed else listed
+
+
+def _length(segments: Iterable[Segment]) -> float:
+    return sum(segment.duration for segment in segments)
+
+
+def digest(data: bytes) -> bytes:
+    """What a segment is known by when its number says nothing: its length and its ends, which differ in time."""
+    return blake2b(len(data).to_bytes(8, "big") + data[:_END] + data[-_END:], digest_size=8).digest()
+
+
+class Seen:
+    """The segments of an attempt so far."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[int, str] = OrderedDict()
+        self._newest = -1
+        self._lags = 0
+        self._digests: deque[bytes] = deque(maxlen=MOST_DIGESTS)
+        self._known: set[bytes] = set()
+        self.is_deduplicating = False
+        """Whether the numbers began anew a moment ago, so that only the bytes tell what is known."""
+
+    def begin(self, segments: Sequence[Segment]) -> None:
+        """These are the first."""
+        self._note(segments)
+
+    def forget_names(self) -> None:
+        """Another variant is listed from now on: its segments have the same numbers and other names."""
+        self._names = OrderedDict.fromkeys(self._names, "")
+
+    def news(self, media: Media) -> News:
+        """What is to be fetched now that `media` is listed."""
+        if not media.segments:
+            return News()
+        if self._is_reset(media):
+            self._names.clear()
+            self._note(media.segments)
+            self.is_deduplicating = True
+            return News(media.segments, Break.RESET)
+        expected = self._newest + 1
+        fresh = [segment for segment in media.segments if segment.sequence >= expected]
+        if not fresh:
+            return News()
+        self._note(fresh)
+        return News(fresh, Break.JUMP if fresh[0].sequence > expected else Break.NONE)
+
+    def _is_reset(self, media: Media) -> bool:
+        common = [segment for segment in media.segments if segment.sequence in self._names]
+        if any(self._names[each.sequence] not in ("", each.name) for each in common):
+            return True
+        is_behind = media.segments[-1].sequence < self._newest
+        self._lags = self._lags + 1 if is_behind else 0
+        return is_behind and (not common or self._lags >= LAGS)
+
+    def _note(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            self._names[segment.sequence] = segment.name
+        while len(self._names) > MOST_NAMES:
+            self._names.popitem(last=False)
+        self._newest = segments[-1].sequence
+        self._lags = 0
+
+    def is_known(self, data: bytes) -> bool:
+        """Whether these bytes were fetched before, under whatever number; they are known from now on.
+
+        Only right after a reset can they be.
+        """
+        mark = digest(data)
+        if mark in self._known:
+            return self.is_deduplicating
+        if len(self._digests) == MOST_DIGESTS:
+            self._known.discard(self._digests[0])
+        self._digests.append(mark)
+        self._known.add(mark)
+        self.is_deduplicating = False
+        return False
