@@ -16,41 +16,19 @@ from streamrec.recorder.sources import frames
 
 _SEARCHED: Final = 1 << 20  # bytes in which a segment's tables must stand
 _SYNC: Final = 0x47
-_TYPES: Final = dict(
-    [(0x01, "mpeg1video"), (0x02, "mpeg2video"), (0x1B, "h264"), (0x24, "hevc"), (0x10, "mpeg4"), (0x33, "vvc")]
-    + [
-        (0x03, "mp2"),
-        (0x04, "mp2"),
-        (0x0F, "aac"),
-        (0x11, "aac_latm"),
-        (0x81, "ac3"),
-        (0x87, "eac3"),
-        (0x82, "dts"),
-    ]
-)
+_TYPES: Final = {
+    0x01: "mpeg1video", 0x02: "mpeg2video", 0x1B: "h264", 0x24: "hevc", 0x10: "mpeg4", 0x33: "vvc",
+    0x03: "mp2", 0x04: "mp2", 0x0F: "aac", 0x11: "aac_latm", 0x81: "ac3", 0x87: "eac3", 0x82: "dts",
+}  # fmt: skip
 _VIDEO: Final = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "av1", "vp9"})
 _PRIVATE: Final = 0x06
 _DESCRIPTORS: Final = {0x6A: "ac3", 0x7A: "eac3", 0x7B: "dts", 0x7C: "aac"}
 _MPEG_AUDIO: Final = frozenset({0x03, 0x04})
-_ENTRIES: Final = dict(
-    [
-        (b"avc1", "h264"),
-        (b"avc3", "h264"),
-        (b"hvc1", "hevc"),
-        (b"hev1", "hevc"),
-        (b"dvh1", "hevc"),
-        (b"dvhe", "hevc"),
-    ]
-    + [
-        (b"av01", "av1"),
-        (b"vp09", "vp9"),
-        (b"mp4v", "mpeg4"),
-        (b"mp4a", "aac"),
-        (b"ac-3", "ac3"),
-        (b"ec-3", "eac3"),
-    ]
-    + [(b"Opus", "opus"), (b"fLaC", "flac"), (b"alac", "alac"), (b".mp3", "mp3")]
-)
+_ENTRIES: Final = {
+    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"dvh1": "hevc", b"dvhe": "hevc",
+    b"av01": "av1", b"vp09": "vp9", b"mp4v": "mpeg4", b"mp4a": "aac", b"ac-3": "ac3", b"ec-3": "eac3",
+    b"Opus": "opus", b"fLaC": "flac", b"alac": "alac", b".mp3": "mp3",
+}  # fmt: skip
 _ENCRYPTED: Final = frozenset({b"encv", b"enca"})
 _BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", b"prft", b"free"})
 

@@ -19,6 +19,7 @@ from streamrec.recorder.fetch.request import get
 from streamrec.recorder.sources import frames, stations
 from streamrec.recorder.sources.alarm import Hangups
 from streamrec.recorder.sources.ffmpeg import Sources as FfmpegSources
+from streamrec.recorder.sources.hls import Sources as HlsSources
 from streamrec.recorder.sources.icy import STOPPED, IcySource
 from streamrec.recorder.sources.pipe import PipeSource
 from streamrec.recorder.sources.sniff import Kind, kind_of
@@ -38,12 +39,13 @@ class Sources:
     """Opens sources: our own for HTTP, ffmpeg for everything else and wherever a channel asks for it."""
 
     def __init__(self, resolver: Resolver, clock: Clock, ffmpeg: FfmpegSources, hls: Open | None = None) -> None:
-        """`hls` opens what is found to be an HLS playlist."""
+        """`hls` opens what is found to be an HLS playlist, if we do not."""
         self.resolver = resolver
         self.clock = clock
         self.ffmpeg = ffmpeg
         self.hangups = Hangups()
-        self._elsewhere: dict[Kind, Open] = {Kind.HLS: hls or ffmpeg.open, Kind.MANIFEST: ffmpeg.open}
+        native = HlsSources(resolver, clock, ffmpeg.open)
+        self._elsewhere: dict[Kind, Open] = {Kind.HLS: hls or native.open, Kind.MANIFEST: ffmpeg.open}
         self._known: dict[Address, Kind] = {}
 
     def open(self, address: Address) -> Source:
