@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 from streamrec import channels, egress
 from streamrec.channel_fields import Draft, checked
 from streamrec.channel_lists import Entry, keyname_for
-from streamrec.errors import Conflict, Invalid
+from streamrec.errors import Conflict, Invalid, NotFound
 from streamrec.models import Channel
 
 RESOLVE_SECONDS = 10.0  # for all the hosts of a list together
+_ONE_AT_A_TIME = 0x73_72_69_6D  # "srim": the key of an advisory lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ def _prepared(entry: Entry, allow: Sequence[str], found: Mapping[str, list[str]]
 def apply(session: Session, prepared: Sequence[Prepared], *, update: bool = True) -> list[Line]:
     """Create the channels whose keynames are new and update the others; a line that fails spoils no other.
 
-    With `update` false, channels that exist are left as they are.
+    With `update` false, channels that exist are left as they are. One list at a time: two that hold the same
+    stations would wait for each other's rows, each for the one that the other has.
     """
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
     known = _known(session)
     seen: set[str] = set()
     return [_applied(session, each, known, seen, update=update) for each in prepared]
@@ -99,7 +102,7 @@ def _applied(session: Session, each: Prepared, known: Known, seen: set[str], *, 
         if keyname not in known:
             return Line(line, "created", keyname, channels.create(session, draft).id)
         return _existing(session, line, known[keyname][0], draft, update=update)
-    except (Invalid, Conflict) as problem:
+    except (Invalid, Conflict, NotFound) as problem:  # not found: it was deleted a moment ago
         return _refused(line, problem, keyname)
 
 
@@ -130,6 +133,6 @@ def _existing(session: Session, line: int, channel_id: int, draft: Draft, *, upd
     return Line(line, "skipped", keyname, channel_id, detail="Nothing differs.")
 
 
-def _refused(line: int, problem: Invalid | Conflict, keyname: str | None = None) -> Line:
+def _refused(line: int, problem: Invalid | Conflict | NotFound, keyname: str | None = None) -> Line:
     field: Any = problem.context.get("field")
     return Line(line, "refused", keyname, field=field, detail=problem.detail)

@@ -290,10 +290,13 @@ def retire(session: Session, channel_id: int, *, guard: Guard | None = None) -> 
 
 
 def _locked(session: Session, channel_id: int, guard: Guard | None) -> keyset.Row:
-    """The channel's own columns, locked until the transaction ends."""
+    """The channel's own columns, locked until the transaction ends, though not against rows that refer to it.
+
+    Recorders write such rows all the time: they neither wait for a change nor get into a deadlock with it.
+    """
     columns = (*(getattr(Channel, name) for name in RULES), Channel.id, Channel.version)
     statement = sa.select(*columns).where(Channel.id == channel_id, Channel.deleted_at.is_(None))
-    row = session.execute(statement.with_for_update()).one_or_none()
+    row = session.execute(statement.with_for_update(key_share=True)).one_or_none()
     if row is None:
         raise _not_found(channel_id)
     if guard is not None:
