@@ -142,7 +142,7 @@ def violated_constraint(exc: sa.exc.IntegrityError) -> str | None:
 class Listener:
     """One connection that LISTENs; select on `fileno()` and call `drain()` when it is readable."""
 
-    def __init__(self, engine: Engine, channel: str) -> None:
+    def __init__(self, engine: Engine, *channels: str) -> None:
         """Begin to listen.
 
         Raises:
@@ -157,7 +157,8 @@ class Listener:
         try:
             self._connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
             with self._connection.cursor() as cursor:
-                cursor.execute(f'LISTEN "{channel}"')
+                for channel in channels:
+                    cursor.execute(f'LISTEN "{channel}"')
         except (OperationalDriverError, InterfaceDriverError) as exc:
             self._pooled.invalidate()
             raise DatabaseAway("The listening connection was lost.") from exc

@@ -26,6 +26,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE_SECRET = "change-me"  # noqa: S105 - the very value that production refuses
 
 
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
 class Settings(BaseSettings):
     """Every setting; `config/streamrec.toml` documents each with its unit and consequence."""
 
@@ -62,6 +65,8 @@ class Settings(BaseSettings):
     sync_seconds: float = Field(2.0, gt=0)
     stop_seconds: float = Field(4.0, gt=0)
     retry_cap_seconds: float = Field(15.0, gt=0)
+    recorder_capacity: int = Field(500, ge=1, le=100_000)
+    recorder_labels: Annotated[dict[Literal["site", "network"], Label], NoDecode] = {}
 
     @field_validator("egress_allow", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
@@ -69,6 +74,14 @@ class Settings(BaseSettings):
         """Variables hold comma-separated text; the file holds arrays."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("recorder_labels", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        """A variable holds `site=berlin,network=dmz`; the file holds a table."""
+        if isinstance(value, str):
+            return dict(part.strip().split("=", 1) for part in value.split(",") if part.strip())
         return value
 
     @field_validator("data_dir", "log_dir", mode="after")

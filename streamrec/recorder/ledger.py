@@ -222,15 +222,14 @@ class Ledger:
 
     def step(self) -> int:
         """Replay one batch; how many facts left the journal. A lost database is not an error here."""
+        if not self._may_write():
+            return self._wait("LeaseInDoubt") if self._journal.pending(1) else 0
         try:
-            facts = self._due() if self._may_write() else []
+            facts = self._due()
             if facts:
                 self._replay(facts)
         except (DBAPIError, PoolTimeout) as exc:
-            self._failures += 1
-            if self._failures == 1:
-                log.warning("the database takes no rows; they wait in the spool", error=type(exc).__name__)
-            return 0
+            return self._wait(type(exc).__name__)
         except Exception:  # the thread must outlive a bug: the facts stay in the journal
             self._failures += 1
             log.exception("the ledger failed")
@@ -239,6 +238,12 @@ class Ledger:
             log.info("the database takes rows again")
             self._failures = 0
         return len(facts)
+
+    def _wait(self, error: str) -> int:
+        self._failures += 1
+        if self._failures == 1:
+            log.warning("the database takes no rows; they wait in the spool", error=error)
+        return 0
 
     def _due(self) -> list[Fact]:
         """The oldest facts, but for those that wait for what another recorder will tell."""

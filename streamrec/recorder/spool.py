@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Self
+from uuid import UUID
 
 import structlog
 
@@ -43,6 +44,19 @@ class _Entry:
     is_held: bool = False
 
 
+def folders(root: Path) -> list[Path]:
+    """Where there are spools: one folder a recorder, and `root` itself from before there were many."""
+    found = [root, *(entry for entry in sorted(root.iterdir()) if _is_id(entry.name))] if root.is_dir() else []
+    return [folder for folder in found if (folder / "journal").is_file()]
+
+
+def keys(root: Path, *, but: Path) -> set[str]:
+    """The keys of the files that the spools below `root` speak of, their owners alive or not."""
+    lines = (line for folder in folders(root) if folder != but for line in journal.read(folder / "journal")[0])
+    facts = (decode(line) for line in lines if not line.startswith(_DONE) and _is_fact(line))
+    return {fact.key for fact in facts if isinstance(fact, SegmentOpened | SegmentClosed)}
+
+
 class Spool:
     """Facts in the order in which they were appended, until they are done. Thread-safe.
 
@@ -52,6 +66,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._folder = folder
         self._lock = threading.RLock()
         self._entries: dict[bytes, _Entry] = {}
         self._last_closed: dict[bytes, bytes] = {}  # an open run's id: the name of its last SegmentClosed
@@ -110,6 +125,25 @@ class Spool:
                 self._journal.close()
                 os.close(self._holder)
                 self._holder = -1
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is owed, and nothing was begun that has not ended."""
+        with self._lock:
+            return not self._entries
+
+    def remove(self) -> None:
+        """Close, and delete the folder's files: call it when nothing is owed. What else lies there stays."""
+        with self._lock:
+            if self._holder < 0:
+                return
+            self._journal.close()
+            for name in ("journal", "journal.new", "lock"):
+                (self._folder / name).unlink(missing_ok=True)
+            os.close(self._holder)
+            self._holder = -1
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -200,8 +234,18 @@ def _hold(path: Path) -> int:
         fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(holder)
-        raise Conflict("Another recorder is using this data folder.", spool=str(path.parent)) from error
+        raise Conflict("Another recorder is using this spool.", spool=str(path.parent)) from error
+    if not path.exists() or os.fstat(holder).st_ino != path.stat().st_ino:
+        os.close(holder)  # it was removed just now, and a lock on it keeps nobody away
+        raise Conflict("This spool was just removed.", spool=str(path.parent))
     return holder
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _surviving(path: Path) -> list[bytes]:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, TypeVar
 
-import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from streamrec import db
-from streamrec.egress import Credentials
-from streamrec.errors import DatabaseAway
-from streamrec.models import Channel, ChannelCredential, Coverage, EnabledPeriod, GapReason
-from streamrec.recorder import tail
+from streamrec.errors import DatabaseAway, Unavailable
+from streamrec.models import GapReason
+from streamrec.recorder import orders, past, tail
 from streamrec.recorder.capture import Capture, Order, Tools
-from streamrec.recorder.events import Address
-from streamrec.recorder.facts import GapNoted, SegmentClosed
+from streamrec.recorder.holdings import Held, Holdings
+from streamrec.recorder.placement.plan import Pin
 from streamrec.recorder.spool import Spool
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
-FRESH: Final = timedelta(seconds=15)  # enabled longer ago than this, the recorder was away
+RACE_SECONDS: Final = 0.5  # at most; so that not all claim a dead recorder's channels at once
+STANDBY_TICK: Final = 0.2
+HAND_OVER_TICK: Final = 0.05
+ROWS_SECONDS: Final = 5.0  # for the last rows of a channel that is handed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,135 +55,104 @@ class Stop:
 
 
 def reconcile(wanted: Mapping[int, Order], running: Mapping[int, Order]) -> list[Start | Change | Stop]:
-    """What must be done so that `wanted` runs. Pure."""
+    """What must be done so that `wanted` runs. Pure.
+
+    An order of another epoch is stopped first and started in the next round: somebody may have written between.
+    """
     both = sorted(wanted.keys() & running.keys())
+    fenced = {channel_id for channel_id in both if wanted[channel_id].epoch != running[channel_id].epoch}
+    changed = [id_ for id_ in both if id_ not in fenced and wanted[id_] != running[id_]]
     return [
-        *(Stop(channel_id) for channel_id in sorted(running.keys() - wanted.keys())),
-        *(Change(wanted[channel_id]) for channel_id in both if wanted[channel_id] != running[channel_id]),
+        *(Stop(channel_id) for channel_id in sorted((running.keys() - wanted.keys()) | fenced)),
+        *(Change(wanted[channel_id]) for channel_id in changed),
         *(Start(wanted[channel_id]) for channel_id in sorted(wanted.keys() - running.keys())),
     ]
 
 
-# --- reading ----------------------------------------------------------------------------------------------
-
-
-def orders(session: Session) -> dict[int, Order]:
-    """Every channel that is to be recorded."""
-    rows = session.execute(
-        sa.select(
-            *(Channel.id, Channel.keyname, Channel.url, Channel.capture, Channel.segment_seconds),
-            *(ChannelCredential.username, ChannelCredential.password),
-        )
-        .outerjoin(ChannelCredential, ChannelCredential.channel_id == Channel.id)
-        .where(Channel.enabled, Channel.deleted_at.is_(None))
-    )
-    found: dict[int, Order] = {}
-    for channel_id, keyname, url, mode, segment_seconds, username, password in rows:
-        credentials = Credentials(username, password) if username is not None else None
-        found[channel_id] = Order(channel_id, keyname, Address(url, credentials, mode), segment_seconds)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Where a channel's account ends, and whether anything was ever told of this enabled period."""
-
-    enabled_at: datetime
-    covered_until: datetime | None
-
-
-def told(session: Session, channel_id: int) -> Told | None:
-    """How far the database's account of an enabled channel goes; None if no period is open."""
-    period = sa.select(EnabledPeriod.start_time).where(
-        EnabledPeriod.channel_id == channel_id, EnabledPeriod.end_time.is_(None)
-    )
-    enabled_at = session.scalar(period)
-    if enabled_at is None:
-        return None
-    latest = sa.select(sa.func.max(Coverage.end_time)).where(Coverage.channel_id == channel_id)
-    return Told(enabled_at, session.scalar(latest))
-
-
-def disabled_at(session: Session, channel_id: int) -> datetime | None:
-    """When the latest enabled period ended; None if it has not."""
-    latest = (
-        sa.select(EnabledPeriod.end_time)
-        .where(EnabledPeriod.channel_id == channel_id)
-        .order_by(EnabledPeriod.start_time.desc())
-        .limit(1)
-    )
-    return session.scalar(latest)
-
-
-def beginning(told: Told, pending: datetime | None, now: datetime) -> tuple[datetime, GapReason]:
-    """From where a capture accounts for time, and why nothing was recorded since then. Pure.
-
-    `pending` is the end of what this channel's facts in the spool say; they may not be rows yet.
-    """
-    known = max((end for end in (told.covered_until, pending) if end is not None), default=told.enabled_at)
-    if known > told.enabled_at:
-        return known, GapReason.RECORDER_DOWN
-    is_fresh = now - told.enabled_at < FRESH
-    return told.enabled_at, GapReason.STARTING if is_fresh else GapReason.RECORDER_DOWN
-
-
-def pending_of(spool: Spool, channel_id: int) -> list[SegmentClosed | GapNoted]:
-    """What the spool still owes the database about a channel's time."""
-    pending = (fact for fact in spool.pending() if isinstance(fact, SegmentClosed | GapNoted))
-    return [fact for fact in pending if fact.channel_id == channel_id]
-
-
-# --- acting -----------------------------------------------------------------------------------------------
-
-
 class Supervisor:
-    """Keeps the wanted channels captured. All methods run on the event loop; the database is asked in threads."""
+    """Keeps captured what this recorder holds. All methods run on the event loop; stores are asked in threads."""
 
-    def __init__(self, tools: Tools, engine: Engine, *, poll_seconds: float, stop_seconds: float) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        engine: Engine,
+        holdings: Holdings,
+        *,
+        poll_seconds: float,
+        stop_seconds: float,
+        inherited: Callable[[], Sequence[Spool]] = tuple,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """`inherited` are spools of other recorders whose facts are not rows yet."""
         self._tools = tools
         self._engine = engine
+        self._holdings = holdings
         self._poll_seconds = poll_seconds
         self._stop_seconds = stop_seconds
+        self._inherited = inherited
+        self._uniform = uniform
         self._captures: dict[int, Capture] = {}
+        self._standing_by: dict[int, Capture] = {}
+        self._handing_over: dict[int, asyncio.Task[None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, datetime] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: db.Listener | None = None
         self._listening_on = -1  # kept, because a lost connection does not know its descriptor any more
         self._is_away = False
+        self._wait_seconds = poll_seconds
+        self.has_peers = False
+        """Whether other recorders live that could take over what this one holds."""
 
     @property
     def captures(self) -> Mapping[int, Capture]:
         """The captures that run, by channel."""
         return self._captures
 
+    def wake_from_thread(self) -> None:
+        """Look again now; called from whichever thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
     async def run(self) -> None:
-        """Poll and reconcile until cancelled; woken at once when a channel changes."""
+        """Poll and reconcile until cancelled; woken at once when a channel changes hands, or in itself."""
+        self._loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
+            self._wait_seconds = self._poll_seconds
             try:
                 await self._listen()
                 await self._reconcile()
                 self._note_away(is_away=False)
-            except DatabaseAway:
+            except Unavailable:
                 self._note_away(is_away=True)  # what is known goes on being captured
                 self._unlisten()
             except SQLAlchemyError:  # a bug of ours, and no reason to stop capturing
                 log.exception("the channels cannot be read")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._poll_seconds)
+                await asyncio.wait_for(self._woken.wait(), self._wait_seconds)
+
+    async def hand_over(self, seconds: float) -> bool:
+        """While `run` goes on: wait for others to take over everything; whether they did within that time."""
+        ends_at = self._tools.clock.monotonic() + seconds
+        while (self._captures or self._handing_over) and self.has_peers:
+            if self._tools.clock.monotonic() >= ends_at:
+                return False
+            await self._tools.clock.sleep(HAND_OVER_TICK)
+        return not self._captures
 
     async def stop(self) -> None:
         """End every capture; what does not end in time is abandoned to the next start's salvage."""
         self._unlisten()
-        for capture in self._captures.values():
+        for capture in (*self._captures.values(), *self._standing_by.values()):
             capture.stop()
         tasks = [*self._tasks.values(), *self._stops]
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=self._stop_seconds)
-        for task in late:
+        for task in (*late, *self._handing_over.values()):
             task.cancel()
         if late:
             log.error("captures did not end in time", count=len(late))
@@ -197,7 +168,7 @@ class Supervisor:
     async def _listen(self) -> None:
         if self._listener is not None:
             return
-        listener = await asyncio.to_thread(db.Listener, self._engine, "channel")
+        listener = await asyncio.to_thread(db.Listener, self._engine, "channel", "placement")
         self._listener = listener
         self._listening_on = listener.fileno()
         asyncio.get_running_loop().add_reader(self._listening_on, self._drain, listener)
@@ -218,33 +189,78 @@ class Supervisor:
     # --- reconciling
 
     async def _reconcile(self) -> None:
-        wanted = await asyncio.to_thread(_in_session, orders)
+        found, wanted = await asyncio.to_thread(
+            _in_session, lambda session: (orders.orders(session), orders.pins(session))
+        )
+        held = await self._held(wanted)
+        ours = {
+            channel_id: replace(found[channel_id], epoch=epoch)
+            for channel_id, epoch in held.epochs.items()
+            if channel_id in found and channel_id not in self._handing_over
+        }
         running = {channel_id: capture.order for channel_id, capture in self._captures.items()}
-        for action in reconcile(wanted, running):
+        for action in reconcile(ours, running):
             match action:
                 case Stop():
-                    self._stop(action.channel_id)
+                    self._stop(action.channel_id, is_lost=action.channel_id in found)
                 case Change():
                     self._captures[action.order.channel_id].change(action.order)
                 case Start():
                     await self._start(action.order)
+        await self._stand_by({id_: found[id_] for id_ in held.standing_by if id_ in found}, held)
+        self._begin_hand_overs(held)
+        await self._give_back(held, found)
+
+    async def _held(self, wanted: Mapping[int, Pin]) -> Held:
+        """Do our part of the plan; a moment later if others may be about to do the same."""
+        look = await asyncio.to_thread(self._holdings.look, wanted)
+        if look.is_takeover:
+            await self._tools.clock.sleep(self._uniform(0.0, RACE_SECONDS))
+        held = await asyncio.to_thread(self._holdings.take, look)
+        self.has_peers = held.has_peers
+        if held.look_again_seconds is not None:
+            self._wait_seconds = min(self._poll_seconds, held.look_again_seconds)
+        return held
+
+    async def _give_back(self, held: Held, found: Mapping[int, Order]) -> None:
+        """Let go of channels that are not to be recorded any more, once their last rows are made."""
+        for channel_id, epoch in held.epochs.items():
+            is_over = channel_id not in found and channel_id not in self._tasks
+            if is_over and not past.pending_of([self._tools.spool], channel_id):
+                await asyncio.to_thread(self._holdings.release, channel_id, epoch)
 
     async def _start(self, order: Order) -> None:
         channel_id = order.channel_id
-        if channel_id in self._tasks:
+        waiting = self._standing_by.get(channel_id)
+        if waiting is None and channel_id in self._tasks:
             return  # its last capture is still closing its file; the next round finds it gone
-        pending = pending_of(self._tools.spool, channel_id)
+        known = await self._past(channel_id)
+        if known is None:
+            return  # disabled meanwhile; the next round knows
+        until, reason, end = known.covered_until, known.reason, known.archived
+        if waiting is None:
+            capture = Capture(order, self._tools, covered_until=until, reason=reason, archived=end)
+            self._run(capture, self._captures)
+        elif self._standing_by.pop(channel_id, None) is waiting:
+            self._captures[channel_id] = waiting
+            await waiting.take_over(order, covered_until=until, reason=reason, archived=end)
+
+    async def _past(self, channel_id: int) -> past.Past | None:
+        """How far the channel's time is told, and with what its archive ends; None if it is not enabled."""
+        pending = past.pending_of([self._tools.spool, *self._inherited()], channel_id)
         # After the spool: a fact that leaves it meanwhile is in the database, and not in neither.
         account, rows = await asyncio.to_thread(
-            _in_session, lambda session: (told(session, channel_id), tail.rows(session, channel_id))
+            _in_session, lambda session: (past.told(session, channel_id), tail.rows(session, channel_id))
         )
         if account is None:
-            return  # disabled meanwhile; the next round knows
+            return None
         ends = [*(fact.end_time for fact in pending), *filter(None, [self._ended.get(channel_id)])]
-        covered_until, reason = beginning(account, max(ends, default=None), self._tools.clock.now())
-        archived = tail.end([*rows, *pending])
-        capture = Capture(order, self._tools, covered_until=covered_until, reason=reason, archived=archived)
-        self._captures[channel_id] = capture
+        covered_until, reason = past.beginning(account, max(ends, default=None), self._tools.clock.now())
+        return past.Past(covered_until, reason, tail.end([*rows, *pending]))
+
+    def _run(self, capture: Capture, among: dict[int, Capture]) -> None:
+        channel_id = capture.order.channel_id
+        among[channel_id] = capture
         self._tasks[channel_id] = asyncio.create_task(self._keep(capture), name=f"capture-{channel_id}")
 
     async def _keep(self, capture: Capture) -> None:
@@ -256,16 +272,23 @@ class Supervisor:
             log.exception("a capture failed", channel_id=channel_id)
             await asyncio.sleep(self._poll_seconds)
         finally:
-            self._ended[channel_id] = capture.covered_until
+            if self._standing_by.get(channel_id) is capture:
+                del self._standing_by[channel_id]
+            else:
+                self._ended[channel_id] = capture.covered_until
             self._tasks.pop(channel_id, None)
             if self._captures.get(channel_id) is capture:
                 del self._captures[channel_id]
             self._tools.on_change(channel_id)
             self._woken.set()
 
-    def _stop(self, channel_id: int) -> None:
-        """End the capture of a channel that is no longer wanted, and tell its time up to when it was not."""
+    def _stop(self, channel_id: int, *, is_lost: bool) -> None:
+        """End the capture of a channel that is not ours any more, or not wanted: then its time is told."""
         capture = self._captures.pop(channel_id)
+        if is_lost:
+            log.warning("another recorder has this channel now", channel_id=channel_id, epoch=capture.order.epoch)
+            capture.stop()
+            return
         task = asyncio.create_task(self._stop_at_period(capture))
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
@@ -274,10 +297,54 @@ class Supervisor:
         channel_id = capture.order.channel_id
         until = None
         try:
-            until = await asyncio.to_thread(_in_session, lambda session: disabled_at(session, channel_id))
+            until = await asyncio.to_thread(_in_session, lambda session: past.disabled_at(session, channel_id))
         except DatabaseAway:
             log.warning("the end of a period is not known", channel_id=channel_id)
         capture.stop(until or self._tools.clock.now())
+
+    # --- handing over
+
+    async def _stand_by(self, offered: Mapping[int, Order], held: Held) -> None:
+        """Capture into memory what we have offered to take over, and say so once there is media."""
+        for channel_id, order in offered.items():
+            capture = self._standing_by.get(channel_id)
+            if capture is None and channel_id not in self._tasks:
+                now = self._tools.clock.now()
+                capture = Capture(
+                    order, self._tools, covered_until=now, reason=GapReason.RECORDER_DOWN, stands_by=True
+                )
+                self._run(capture, self._standing_by)
+            elif capture is not None and capture.is_ready and channel_id not in held.ready:
+                epoch = held.standing_by[channel_id]
+                await asyncio.to_thread(self._holdings.make_ready, channel_id, epoch)
+        for channel_id in self._standing_by.keys() - offered.keys() - held.epochs.keys():
+            self._standing_by[channel_id].stop()
+        if self._standing_by:
+            self._wait_seconds = min(self._wait_seconds, STANDBY_TICK)
+
+    def _begin_hand_overs(self, held: Held) -> None:
+        for channel_id, epoch in held.to_hand_over.items():
+            capture = self._captures.get(channel_id)
+            if capture is not None and channel_id not in self._handing_over:
+                task = asyncio.create_task(self._hand_over(capture, epoch), name=f"hand-over-{channel_id}")
+                self._handing_over[channel_id] = task
+
+    async def _hand_over(self, capture: Capture, epoch: int) -> None:
+        """Close the file, see its row made, and let the successor have the channel; it has the media since."""
+        channel_id = capture.order.channel_id
+        try:
+            capture.stop()
+            await asyncio.wait([self._tasks[channel_id]])
+            ends_at = self._tools.clock.monotonic() + ROWS_SECONDS
+            while past.pending_of([self._tools.spool], channel_id) and self._tools.clock.monotonic() < ends_at:
+                await self._tools.clock.sleep(HAND_OVER_TICK)
+            is_given = await asyncio.to_thread(self._holdings.release, channel_id, epoch)
+            log.info("channel handed over", channel_id=channel_id, epoch=epoch, released=is_given)
+        except Unavailable:
+            log.warning("a channel could not be handed over", channel_id=channel_id)
+        finally:
+            del self._handing_over[channel_id]
+            self._woken.set()
 
 
 def _in_session(read: Callable[[Session], Result]) -> Result:

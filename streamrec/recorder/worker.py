@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streamrec import __version__, captures, db, deletion, logs, schema
 from streamrec.archive.files import Tree
 from streamrec.clock import Clock, SystemClock
-from streamrec.errors import Conflict, DatabaseAway
+from streamrec.errors import Unavailable
 from streamrec.media import binary, process
 from streamrec.models import GapReason, Recording
 from streamrec.recorder import ledger, recovery, registry
@@ -31,6 +31,11 @@ from streamrec.recorder.capture import Tools
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.gate import Gate
+from streamrec.recorder.holdings import Holdings
+from streamrec.recorder.inheritance import Inheritance
+from streamrec.recorder.placement.interface import Member
+from streamrec.recorder.placement.postgres import PostgresPlacement
+from streamrec.recorder.settlement import Settlement
 from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.select import Sources
 from streamrec.recorder.spool import Spool
@@ -44,6 +49,7 @@ DISK_THREADS: Final = 16
 WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database that is slow to answer
 REPORT_SECONDS: Final = 2.0
 HOLES_SECONDS: Final = 60.0
+INHERIT_SECONDS: Final = 1.0
 LAG_SECONDS: Final = 0.5
 LAST_ROWS_SECONDS: Final = 0.8
 
@@ -74,6 +80,15 @@ class _Worker:
 
     def __post_init__(self) -> None:
         self.recorder_id: UUID = uuid4()
+        self.quarantine = self.settings.data_dir / "quarantine"
+        ttl_seconds = captures.RECORDER_TTL.total_seconds()
+        placement = PostgresPlacement(ffmpeg=self.ffmpeg.version, ttl_seconds=ttl_seconds)
+        member = Member(
+            self.recorder_id,
+            self.settings.recorder_capacity,
+            {str(name): label for name, label in self.settings.recorder_labels.items()},
+        )
+        self.holdings = Holdings(placement, member, monotonic=SystemClock().monotonic, ttl_seconds=ttl_seconds)
         self.totals = Totals()
         self.stopping = asyncio.Event()
         self.changed: set[int] = set()
@@ -85,55 +100,69 @@ class _Worker:
             loop.add_signal_handler(number, self.stopping.set)
         loop.set_default_executor(ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="wait"))
         with ExitStack() as stack:
-            spool = await self._become_recorder(stack)
-            if spool is None:
-                return
-            await self._record(spool, stack)
+            archive = stack.enter_context(Tree(self.settings.archive_dir))
+            spool = stack.enter_context(Spool(self.settings.spool_dir / str(self.recorder_id)))
+            heirs = stack.enter_context(closing(self._inheritance(archive)))
+            await asyncio.to_thread(
+                recovery.recover, archive, spool, quarantine=self.quarantine, others=heirs.others
+            )
+            if await self._join(heirs):
+                await self._record(archive, spool, heirs, stack)
+            if spool.is_empty:
+                spool.remove()
         log.info("recorder stopped")
 
-    # --- becoming the recorder
+    def _inheritance(self, archive: Tree) -> Inheritance:
+        return Inheritance(
+            self.settings.spool_dir,
+            self.settings.spool_dir / str(self.recorder_id),
+            archive=archive,
+            late=Settlement(archive, self.quarantine),
+            quarantine=self.quarantine,
+            bury=self.holdings.placement.bury,
+        )
 
-    async def _become_recorder(self, stack: ExitStack) -> Spool | None:
-        """Wait for the database, for another recorder to be gone, and for the spool; None if told to stop."""
+    # --- joining
+
+    async def _join(self, heirs: Inheritance) -> bool:
+        """Wait for the database, and for a recorder that knows of no others; False if told to stop."""
         said = ""
         while not self.stopping.is_set():
-            waiting_for = await asyncio.to_thread(self._claim)
+            waiting_for = await asyncio.to_thread(self._joined, heirs)
             if not waiting_for:
-                try:
-                    return stack.enter_context(Spool(self.settings.spool_dir))
-                except Conflict as exc:
-                    waiting_for = exc.detail
+                return True
             if waiting_for != said:
                 said = waiting_for
                 log.warning("recorder in standby", waiting_for=waiting_for)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), self.settings.heartbeat_seconds / 2)
-        return None
+        return False
 
-    def _claim(self) -> str:
-        """What there is to wait for, or nothing if we are the recorder now. Raises NotReady."""
+    def _joined(self, heirs: Inheritance) -> str:
+        """What there is to wait for, or nothing if we are among the recorders now. Raises NotReady."""
         try:
             schema.require_current(self.engine)
-            with db.away_as_unavailable(), db.Session.begin() as session:
-                other = registry.claim(
-                    session, self.recorder_id, ffmpeg=self.ffmpeg.version, ttl=captures.RECORDER_TTL
-                )
-        except DatabaseAway as exc:
+            heirs.look()
+            if heirs.has_elder:
+                return "a recorder of an older version, which shares its channels with nobody"
+            self.holdings.join()
+        except Unavailable as exc:
             return exc.detail
-        return f"recorder {other.id} on {other.host}, process {other.pid}" if other is not None else ""
+        return ""
 
     # --- recording
 
-    async def _record(self, spool: Spool, stack: ExitStack) -> None:
+    async def _record(self, archive: Tree, spool: Spool, heirs: Inheritance, stack: ExitStack) -> None:
         children = self.settings.run_dir / "children"
-        for pid in process.sweep(children):
-            log.warning("a child of a recorder that is gone was killed", pid=pid)
-        archive = stack.enter_context(Tree(self.settings.archive_dir))
-        quarantine = self.settings.data_dir / "quarantine"
-        await asyncio.to_thread(recovery.recover, archive, spool, quarantine=quarantine)
+        _sweep(children)
         threads = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
         heart = stack.enter_context(_Heart(self))
-        replay = ledger.Ledger(spool, refused=self.settings.spool_dir / "refused.txt")
+        replay = ledger.Ledger(
+            spool,
+            refused=self.settings.spool_dir / "refused.txt",
+            late=Settlement(archive, self.quarantine),
+            may_write=lambda: self.holdings.is_sure,
+        )
         replay.start()
         clock = SystemClock()
         tools = Tools(
@@ -152,22 +181,45 @@ class _Worker:
         supervisor = Supervisor(
             tools,
             self.engine,
+            self.holdings,
             poll_seconds=self.settings.poll_seconds,
             stop_seconds=self.settings.stop_seconds - 1,
+            inherited=lambda: heirs.spools,
         )
         tasks: list[Coroutine[Any, Any, None]] = [
             supervisor.run(),
             self._report(supervisor),
-            self._account(spool, archive),
+            self._account(spool, archive, heirs),
+            self._inherit(supervisor, heirs, children),
             _watch_lag(),
         ]
         async with _background(tasks) as failed:
             await _first(self.stopping.wait(), failed)
             log.info("recorder stopping", captures=len(supervisor.captures))
+            await self._part(supervisor)
         await supervisor.stop()
         if not await asyncio.to_thread(replay.stop, LAST_ROWS_SECONDS):
-            log.warning("the database has not all rows yet; the spool keeps them for the next start")
+            log.warning("the database has not all rows yet; the spool keeps them for another recorder")
         heart.is_leaving = True
+
+    async def _part(self, supervisor: Supervisor) -> None:
+        """Let other recorders take over what they can before the captures end."""
+        if not supervisor.has_peers:
+            return
+        if await asyncio.to_thread(_attempted, self.holdings.drain):
+            await supervisor.hand_over(self.settings.stop_seconds / 2)
+
+    async def _inherit(self, supervisor: Supervisor, heirs: Inheritance, children: Path) -> None:
+        """See to what recorders of this data folder have left that have died."""
+
+        def look() -> None:
+            if heirs.look():
+                _sweep(children)
+                supervisor.wake_from_thread()
+
+        while True:
+            await asyncio.sleep(INHERIT_SECONDS)
+            await asyncio.to_thread(_attempted, look)
 
     def _sources(self, clock: Clock, children: Path) -> Sources:
         allow = tuple(self.settings.egress_allow)
@@ -192,27 +244,31 @@ class _Worker:
 
     def _save(self, statuses: dict[int, Status]) -> None:
         with db.Session.begin() as session:
+            registry.tally(session, self.recorder_id, self.totals)
             registry.save(session, self.recorder_id, statuses)
 
-    async def _account(self, spool: Spool, archive: Tree) -> None:
+    async def _account(self, spool: Spool, archive: Tree, heirs: Inheritance) -> None:
         """Once the past is replayed, and then every minute: leave no second of any channel untold."""
         is_past = True
         while True:
-            work = self._settle_past if is_past else _settle_present
-            if not spool.pending(1) and await asyncio.to_thread(_attempted, partial(work, spool, archive)):
+            work = partial(self._settle_past, spool, archive, heirs) if is_past else _settle_present
+            is_told = not any(each.pending(1) for each in (spool, *heirs.spools))
+            if is_told and await asyncio.to_thread(_attempted, work):
                 is_past = False
             await asyncio.sleep(1.0 if is_past else HOLES_SECONDS)
 
-    def _settle_past(self, spool: Spool, archive: Tree) -> None:
-        quarantine = self.settings.data_dir / "quarantine"
+    def _settle_past(self, spool: Spool, archive: Tree, heirs: Inheritance) -> None:
         if left := deletion.sweep_leftovers(self.settings.archive_dir):
             log.warning("files whose rows are gone cannot be removed", files=left)
-        for key in recovery.quarantine_unknown(archive, spool, quarantine=quarantine, known=_known):
+        unknown = recovery.quarantine_unknown(
+            archive, spool, quarantine=self.quarantine, known=_known, others=heirs.others
+        )
+        for key in unknown:
             log.warning("a file that nothing explains was set aside", key=key)
         _fill_holes(GapReason.RECORDER_DOWN, "No recorder was running.", timedelta())
 
 
-def _settle_present(_spool: Spool, _archive: Tree) -> None:
+def _settle_present() -> None:
     detail = "The channel was enabled too briefly to be captured."
     _fill_holes(GapReason.DISABLED, detail, timedelta(seconds=HOLES_SECONDS))
 
@@ -235,11 +291,17 @@ class _Heart:
         self._thread.join(1.0)
 
     def _run(self) -> None:
-        recorder_id, totals = self._worker.recorder_id, self._worker.totals
+        recorder_id, totals, holdings = self._worker.recorder_id, self._worker.totals, self._worker.holdings
         while not self._stopping.wait(self._worker.settings.heartbeat_seconds):
-            _attempted(lambda: _with_session(lambda session: registry.beat(session, recorder_id, totals)))
+            _attempted(holdings.beat)
         if self.is_leaving:
             _attempted(lambda: _with_session(lambda session: registry.leave(session, recorder_id, totals)))
+            _attempted(holdings.leave)
+
+
+def _sweep(children: Path) -> None:
+    for pid in process.sweep(children):
+        log.warning("a child of a recorder that is gone was killed", pid=pid)
 
 
 def _with_session(work: Callable[[Any], object]) -> None:
@@ -251,6 +313,9 @@ def _attempted(work: Callable[[], object]) -> bool:
     """Do what may fail because the database is away; whether it was done. The next round tries again."""
     try:
         work()
+    except Unavailable as exc:
+        log.debug("the database is away", error=exc.detail)
+        return False
     except SQLAlchemyError as exc:
         level = log.debug if db.is_away(exc) else log.error
         level("the database did not take what the recorder says of itself", error=str(exc))

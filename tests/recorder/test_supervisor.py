@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +21,9 @@ from streamrec.models import FileFormat
 from streamrec.recorder import ledger
 from streamrec.recorder.capture import Capture
 from streamrec.recorder.facts import Fact, RunStarted, SegmentClosed
+from streamrec.recorder.holdings import Holdings
+from streamrec.recorder.placement.interface import Member
+from streamrec.recorder.placement.postgres import PostgresPlacement
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.supervisor import Supervisor
 from tests import factories
@@ -87,7 +91,9 @@ async def first_capture(stage: Stage, engine: Engine) -> Capture:
     """What the supervisor starts first."""
     has_begun = asyncio.Event()
     object.__setattr__(stage.tools, "on_change", lambda _channel_id: has_begun.set())
-    supervisor = Supervisor(stage.tools, engine, poll_seconds=0.05, stop_seconds=2)
+    holdings = Holdings(PostgresPlacement(), Member(stage.tools.recorder_id, 10), monotonic=time.monotonic)
+    holdings.join()
+    supervisor = Supervisor(stage.tools, engine, holdings, poll_seconds=0.05, stop_seconds=2)
     task = asyncio.create_task(supervisor.run())
     try:
         await asyncio.wait_for(has_begun.wait(), 10)

@@ -265,10 +265,12 @@ def test_a_recorder_refuses_a_schema_that_is_not_current(engine: Engine, setting
 def test_an_outage_is_one_gap_with_its_reason(
     engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path
 ):
-    """While it lasts, and with the station back in the end."""
+    """While it lasts, and with the station back in the end: what ended the media, and how it went on failing."""
     mount = station.add("a", noise)
     channel_id = add(station.url("a"))
-    denied = sa.select(sa.func.count()).where(Coverage.reason == GapReason.SOURCE_DENIED)
+    denied = sa.select(sa.func.count()).where(
+        Coverage.reason == GapReason.SOURCE_ENDED, Coverage.detail.contains("404")
+    )
     with recorder(settings, log, station.port):
         wait(lambda: recordings() >= 1, "a file")
         mount.fault = Fault.END
@@ -280,23 +282,6 @@ def test_an_outage_is_one_gap_with_its_reason(
 
     assert scalar(denied) == 1
     assert unaccounted(channel_id) == timedelta()
-
-
-def test_a_second_recorder_waits_for_the_first(
-    engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path, tmp_path: Path
-):
-    """One at a time; the other takes over when it leaves."""
-    other = settings.model_copy(update={"data_dir": tmp_path / "other"})
-    recorders = sa.select(sa.func.count()).select_from(Recorder)
-    with recorder(settings, log, station.port) as first:
-        wait(is_up, "the first is there")
-        with recorder(other, tmp_path / "other.log", station.port):
-            wait(lambda: "standby" in (tmp_path / "other.log").read_text(), "the second says that it waits")
-            before = scalar(recorders)
-            first.terminate()
-            wait(lambda: scalar(recorders) == 2, "the second takes over")
-
-    assert before == 1
 
 
 def test_recording_goes_on_while_the_database_is_away(

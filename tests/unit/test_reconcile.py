@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from streamrec.models import GapReason
 from streamrec.recorder.capture import Order
 from streamrec.recorder.events import Address
-from streamrec.recorder.supervisor import Change, Start, Stop, Told, beginning, reconcile
+from streamrec.recorder.past import Told, beginning
+from streamrec.recorder.supervisor import Change, Start, Stop, reconcile
 from tests.fakes import NOON
 
 
