@@ -19,6 +19,7 @@ _BUCKET = 1.0  # s; arrivals closer than this share a place in the window
 _FEWEST = 4  # buckets that the window keeps, however old they are
 _STEERING = 500e-6
 _TOLERANCE = 1.0  # s
+_DOUBT = 4.0  # s more, for a run that was joined to another and whose steps are not all known yet
 
 
 class RunClock:
@@ -37,6 +38,7 @@ class RunClock:
         self._newest = 0  # flicks that have arrived
         self._anchored = False  # whether there is an anchor
         self._settled = False  # whether the burst is over
+        self._is_joined = False
         self._media = 0  # flicks; from here on ...
         self._seconds = 0.0  # ... which is this long after `now`, ...
         self._rate = 1.0  # ... a second of media takes this long
@@ -74,7 +76,7 @@ class RunClock:
 
         What arrives at the earliest steers from there on, and may disagree once the burst is over.
         """
-        self._anchored = True
+        self._anchored = self._is_joined = True
         self._media, self._seconds, self._rate = media, (wall - self._now).total_seconds(), 1.0
 
     def continued(self, media: int) -> RunClock:
@@ -114,11 +116,14 @@ class RunClock:
 
         The capture then ends the run (gap reason `clock`) and begins another; negative means that media runs
         ahead of the clock, as when a server sends a burst again. Media that arrives in steps, as HLS does, says
-        less of when it was sent: half a step is allowed for.
+        less of when it was sent: half a step is allowed for. A run that was joined has frames that are exact, and
+        the benefit of the doubt until the window is full.
         """
-        if not self._settled or abs(self._error) <= _TOLERANCE + self._window.breadth / 2:
+        if not self._settled:
             return None
-        return timedelta(seconds=self._error)
+        doubt = _DOUBT if self._is_joined and self._window.last_at < self._burst.last_at + _WINDOW else 0.0
+        is_tolerable = abs(self._error) <= _TOLERANCE + self._window.breadth / 2 + doubt
+        return None if is_tolerable else timedelta(seconds=self._error)
 
     def stepped(self, now: datetime, monotonic: float) -> timedelta:
         """How far the wall clock has been moved since the run began; the caller ends the run above 1 s."""

@@ -238,6 +238,21 @@ def test_a_run_that_is_joined_to_another_goes_on_at_that_very_moment(burst: floa
     assert clock.wall(flicks(0.4)) - end < timedelta(seconds=0.1)
 
 
+@pytest.mark.parametrize("late", [-2.0, 2.0])
+def test_a_joined_run_has_the_benefit_of_the_doubt_at_first(late: float) -> None:
+    """One segment's arrival does not yet say how far apart segments arrive; half a minute of them does."""
+    arrivals, emitted = hls(segment=2.0, phase=1.0)
+    clock = RunClock(now=NOON, monotonic=START)
+    judged = []
+    for number, (at, media) in enumerate(arrivals):
+        clock.observe(flicks(media), START + at)
+        if number == 3:
+            clock.join(flicks(media), NOON + timedelta(seconds=emitted(media) + late))
+        judged.append((at, clock.disagreement))
+
+    assert all(disagreement is None for at, disagreement in judged if at < 30)
+
+
 def test_a_run_that_is_joined_at_the_wrong_time_disagrees_once_the_burst_is_over() -> None:
     """As when the media that was taken for the archive's end was an old one, played again."""
     arrivals, emitted = icecast(burst=4, tick=0.25)
