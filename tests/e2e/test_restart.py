@@ -66,7 +66,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, station: faulty.Station, rad
         instance.await_state(other, "running", 30)
         _await_more(instance, channel)
         for event, interrupt in zip(EVENTS, (_kill_recorder, _kill_all, _stop), strict=True):
-            _await_file(instance, channel)
+            _await_file(instance, channel, max(told.up.values(), default=0.0))
             interrupt(instance, told, event)
             told.up[event] = time.time()
             _await_more(instance, channel)
@@ -84,14 +84,15 @@ def _await_more(instance: Instance, channel: int) -> None:
     instance.await_recordings(channel, len(instance.recordings(channel)) + 1)
 
 
-def _await_file(instance: Instance, channel: int) -> None:
-    """Until the file being written has two seconds, so that there is something to salvage."""
-    programs.eventually(
-        lambda: 2 < (instance.status(channel)["file_seconds"] or 0) < 4,
-        20,
-        "a file is two seconds long",
-        every=0.1,
-    )
+def _await_file(instance: Instance, channel: int, since: float) -> None:
+    """Until a file that was begun after `since` has two seconds, so that there is something to salvage."""
+
+    def is_there() -> bool:
+        status = instance.status(channel)
+        begun = status["file_start_time"]
+        return begun is not None and instant(begun).timestamp() > since and 2 < status["file_seconds"] < 4
+
+    programs.eventually(is_there, 20, "a file is two seconds long", every=0.1)
 
 
 def _kill_recorder(instance: Instance, told: Story, event: str) -> None:
