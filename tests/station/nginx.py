@@ -60,7 +60,8 @@ class Origin:
         folder = self._folder / "www" / name
         folder.mkdir(parents=True, exist_ok=True)
         return ["-f", "hls", "-hls_time", str(segment_seconds), "-hls_list_size", "6",
-                "-hls_start_number_source", "epoch", "-hls_flags", "delete_segments+program_date_time+omit_endlist+temp_file",
+                "-hls_start_number_source", "epoch",
+                "-hls_flags", "delete_segments+program_date_time+omit_endlist+temp_file",
                 str(folder / "live.m3u8")]  # fmt: skip
 
     def stop(self, name: str) -> None:
