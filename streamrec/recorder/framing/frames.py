@@ -20,6 +20,8 @@ class Frame(NamedTuple):
 Parse = Callable[[bytes], Frame | None]
 """What a header says, or None if these bytes are none."""
 
+_new = tuple.__new__  # a third of the time that Unit() takes, 38 times a second and radio
+
 
 class FrameWalker:
     """Yields a frame once a header of the same kind stands behind it, so that a torn frame is not taken for whole.
@@ -74,7 +76,7 @@ class FrameWalker:
                 if _tag_length(buffer, following) == 0:
                     break
                 behind = None
-            units.append(Unit(buffer[position:following], frame.duration, True))
+            units.append(_new(Unit, (buffer[position:following], frame.duration, True, b"", 0)))
             self._synced = True
             position, frame = following, behind
         return position
