@@ -77,7 +77,7 @@ class Show:
     is_over: bool = False
     dates: Callable[[int], str] | None = None
     first: int = 0  # segments before it are not listed
-    began: float = field(default_factory=time.time)
+    began: float = 0.0  # s since 1970; when it is first asked for
     _shown: int = 0
 
     def ends_at(self, index: int) -> float:
@@ -86,6 +86,7 @@ class Show:
 
     def listed(self) -> range:
         """The segments that are listed now."""
+        self.began = self.began or time.time()
         if not self.is_frozen:
             now = time.time()
             self._shown = sum(self.ends_at(index) <= now for index in range(len(self.pieces)))
@@ -147,6 +148,8 @@ class Origin:
         self.requests: list[Request] = []
         self.refused: Counter[str] = Counter()
         """How often a path, or the last part of one, is answered with 404; each time counts down."""
+        self.hang_ups: Counter[str] = Counter()
+        """How often the connection is closed behind the answer for a path."""
         self.refusal = answer(b"no", "404 Not Found")
         self._connections = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,7 +206,8 @@ class Origin:
                 reply = self._answer(path, fields)
                 writer.write(reply)
                 await writer.drain()
-                if b"Connection: close" in reply[:512] or not reply:
+                self.hang_ups[path] -= 1
+                if self.hang_ups[path] >= 0:
                     break
         writer.close()
 
