@@ -36,6 +36,7 @@ class RunClock:
         self._burst = _Burst()
         self._window = _Window()
         self._newest = 0  # flicks that have arrived
+        self._at = 0.0  # when the last of them did
         self._anchored = False  # whether there is an anchor
         self._settled = False  # whether the burst is over
         self._is_joined = False
@@ -48,7 +49,7 @@ class RunClock:
 
         May be called with nothing new, too, so that a burst that is followed by silence is seen to be over.
         """
-        at = received_at - self._monotonic
+        self._at = at = received_at - self._monotonic
         if media <= self._newest:
             if not self._settled and self._burst.is_over_after_silence(at):
                 self.settle()
@@ -117,13 +118,19 @@ class RunClock:
         The capture then ends the run (gap reason `clock`) and begins another; negative means that media runs
         ahead of the clock, as when a server sends a burst again. Media that arrives in steps, as HLS does, says
         less of when it was sent: half a step is allowed for. A run that was joined has frames that are exact, and
-        the benefit of the doubt until the window is full.
+        the benefit of the doubt until the window is full; no doubt makes what has come much later than now.
         """
         if not self._settled:
-            return None
+            return self._lead
         doubt = _DOUBT if self._is_joined and self._window.last_at < self._burst.last_at + _WINDOW else 0.0
         is_tolerable = abs(self._error) <= _TOLERANCE + self._window.breadth / 2 + doubt
         return None if is_tolerable else timedelta(seconds=self._error)
+
+    @property
+    def _lead(self) -> timedelta | None:
+        """What a joined run says before its burst is over: media that is still to come is from elsewhere."""
+        lead = self._seconds + (self._newest - self._media) / FLICKS * self._rate - self._at
+        return timedelta(seconds=-lead) if self._anchored and lead > _TOLERANCE + _DOUBT else None
 
     def stepped(self, now: datetime, monotonic: float) -> timedelta:
         """How far the wall clock has been moved since the run began; the caller ends the run above 1 s."""

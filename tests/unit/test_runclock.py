@@ -264,3 +264,16 @@ def test_a_run_that_is_joined_at_the_wrong_time_disagrees_once_the_burst_is_over
 
     assert clock.disagreement is not None
     assert clock.disagreement > timedelta(seconds=19)
+
+
+def test_a_run_that_is_joined_never_passes_now() -> None:
+    """A file that is sent in a loop brings the archive's end again, and then more than there has been time for."""
+    clock = RunClock(now=NOON, monotonic=START)
+    clock.observe(flicks(2), START)
+    clock.join(flicks(0.5), NOON - timedelta(seconds=2))
+    within = clock.disagreement
+    clock.observe(flicks(8), START + 0.1)
+
+    assert within is None
+    assert clock.disagreement is not None
+    assert clock.disagreement < timedelta(seconds=-4)
