@@ -32,6 +32,7 @@ START_SECONDS = 120.0  # crash recovery replays the write-ahead log first
 STOP_SECONDS = 20.0
 ORPHAN_SECONDS = 10.0
 LOG_BYTES = 5_000_000
+_STATUS_LINE = 7  # of postmaster.pid, counted from 0: LOCK_FILE_LINE_PM_STATUS in PostgreSQL's pidfile.h
 
 SERVER_OPTIONS = {
     "listen_addresses": "",
@@ -73,6 +74,15 @@ def running(settings: Settings) -> Iterator[None]:
 def has_ended(settings: Settings) -> bool:
     """Whether no server is there; one that hangs, or is still coming up, is."""
     return _pid(settings) is None
+
+
+def is_leaving(settings: Settings) -> bool:
+    """Whether the server has been told to end: after a SIGTERM it takes nobody new and waits for those it has."""
+    try:
+        status = (settings.postgres_dir / "postmaster.pid").read_text().splitlines()[_STATUS_LINE]
+    except (FileNotFoundError, IndexError):
+        return False
+    return status.strip() == "stopping" and _pid(settings) is not None
 
 
 def ensure(settings: Settings) -> None:

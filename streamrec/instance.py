@@ -75,7 +75,7 @@ def database(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def _kept(settings: Settings) -> Iterator[None]:
-    """The embedded server runs, and is started again when it dies, from lack of memory for example."""
+    """The embedded server runs, and is started again when it dies, from lack of memory or by somebody's signal."""
     leaving = threading.Event()
     keeper = threading.Thread(target=_keep, args=(settings, leaving), name="postgres-keeper", daemon=True)
     with embedded.running(settings):
@@ -89,6 +89,8 @@ def _kept(settings: Settings) -> Iterator[None]:
 
 def _keep(settings: Settings, leaving: threading.Event) -> None:
     while not leaving.wait(KEEP_SECONDS):
+        if embedded.is_leaving(settings):
+            embedded.stop(settings)
         if not embedded.has_ended(settings):
             continue
         log.error("PostgreSQL has ended; it is started again")

@@ -8,6 +8,7 @@ import pwd
 import signal
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -130,11 +131,25 @@ def test_an_instance_starts_a_server_again_that_was_killed(here: Settings) -> No
         ask(here, "CREATE TABLE kept AS SELECT 1 AS number; SELECT 1")
         killed = postmaster(here)
         killed.kill()
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not is_back(here, killed):
-            time.sleep(0.05)
+        await_another(here, killed)
 
         assert ask(here, "SELECT number FROM kept") == 1
+
+
+def test_an_instance_starts_a_server_again_that_waits_for_its_clients_to_go(here: Settings) -> None:
+    with instance.database(here), closing(psycopg2.connect(host=str(socket_dir(here.data_dir)), user="streamrec")):
+        told = postmaster(here)
+        told.send_signal(signal.SIGTERM)  # as long as this client stays, it takes no other
+
+        await_another(here, told)
+
+
+def await_another(settings: Settings, former: psutil.Process) -> None:
+    """Until another server than `former` answers."""
+    deadline = time.monotonic() + 30
+    while not is_back(settings, former):
+        assert time.monotonic() < deadline, "no other server came"
+        time.sleep(0.05)
 
 
 def is_back(settings: Settings, killed: psutil.Process) -> bool:
