@@ -28,7 +28,7 @@ _metrics = _settings.run_dir / "metrics"
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(_metrics))
 
 wsgi_app = "streamrec.app:create_app()"
-worker_class = "uvicorn_worker.UvicornWorker"
+worker_class = "streamrec.connections.Worker"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.api_workers
 forwarded_allow_ips = ",".join(_settings.trusted_proxies)

@@ -13,6 +13,7 @@ import uvicorn
 
 from streamrec import db
 from streamrec.app import create_app
+from streamrec.connections import Connection
 from streamrec.settings import Settings
 
 
@@ -21,7 +22,11 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
     """A client of an API that runs in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=2
+            create_app(settings),
+            http=Connection,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
         )
         before = db.Session.kw.get("bind")
         server = uvicorn.Server(config)
