@@ -143,7 +143,7 @@ class Feed:
         if self._lists.is_other_variant:
             self._seen.forget_names()
         if not is_first:
-            return self._seen.news(media)
+            return self._seen.news(media, self._clock.monotonic() - self._newest_at)
         _require_live(media)
         segments = beginning(media, self._last, self._wanted_seconds)
         if segments:

@@ -99,15 +99,18 @@ class Seen:
         """Another variant is listed from now on: its segments have the same numbers and other names."""
         self._names = OrderedDict.fromkeys(self._names, "")
 
-    def news(self, media: Media) -> News:
-        """What is to be fetched now that `media` is listed."""
+    def news(self, media: Media, since_seconds: float) -> News:
+        """What is to be fetched now that `media` is listed; our last segment's end was live `since_seconds` ago.
+
+        When numbers begin anew, what stands before that was recorded already, or never wanted.
+        """
         if not media.segments:
             return News()
         if self._is_reset(media):
             self._names.clear()
             self._note(media.segments)
             self.is_deduplicating = True
-            return News(media.segments, Break.RESET)
+            return News(_reaching(media.segments, since_seconds + 2 * media.target), Break.RESET)
         expected = self._newest + 1
         fresh = [segment for segment in media.segments if segment.sequence >= expected]
         if not fresh:
