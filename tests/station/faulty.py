@@ -16,6 +16,7 @@ from tests.station.clips import Clip
 from tests.station.coding import Tags, chunk
 from tests.station.journal import Journal
 from tests.station.mount import BURST_FRAMES, DROPPING, Fault, Mount, Refusal
+from tests.station.numbered import Numbered
 from tests.station.playing import TICK_SECONDS, Listener
 from tests.station.programme import programme
 
@@ -48,9 +49,12 @@ class Station:
         mount = self.mounts.get(f"/{name}")
         return f"http://127.0.0.1:{mount.door if mount else self.port}/{name}"
 
-    def add(self, name: str, clip: Clip, *, burst_frames: int = BURST_FRAMES, own_door: bool = False) -> Mount:
+    def add(
+        self, name: str, clip: Clip | Numbered, *, burst_frames: int = BURST_FRAMES, own_door: bool = False
+    ) -> Mount:
         """Put a mount on air now; with a port of its own if that is to be closed."""
-        mount = Mount(name, programme(clip.path), self.journal, burst_frames=burst_frames)
+        played = programme(clip.path) if isinstance(clip, Clip) else clip
+        mount = Mount(name, played, self.journal, burst_frames=burst_frames)
         mount.door = self._do(self._open(0)) if own_door else self.port
         self.mounts[f"/{name}"] = mount
         return mount

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tests.station.journal import Journal
+from tests.station.numbered import Numbered
 from tests.station.programme import Programme
+
+Played = Programme | Numbered
 
 BURST_FRAMES = 170  # 65,280 bytes at 128 kb/s: Icecast's default burst, in whole frames
 
@@ -26,6 +29,7 @@ class Fault(enum.StrEnum):
 
     STALL = "keeps connections open and sends nothing"
     DRIP = "sends a byte a second"
+    SLOW = "plays at a third of its speed"
     GARBAGE = "sends web pages in the place of music"
     FLIP = "flips one bit in about 100,000"
     FAST = "plays ten times as fast as it sounds"
@@ -66,7 +70,7 @@ class Part:
     """A programme from a moment on, until another one takes its place."""
 
     number: int
-    programme: Programme
+    programme: Played
     zero: float  # seconds since 1970 at which frame 0 begins
     end: int | None = None  # the first frame that is not played any more
 
@@ -83,7 +87,7 @@ class Part:
 class Mount:
     """Plays a programme once, from the moment it was made. Its attributes may be set from any thread."""
 
-    def __init__(self, name: str, programme: Programme, journal: Journal, *, burst_frames: int) -> None:
+    def __init__(self, name: str, programme: Played, journal: Journal, *, burst_frames: int) -> None:
         self.name = name
         self.parts = [Part(0, programme, time.time())]
         self.journal = journal
@@ -120,7 +124,7 @@ class Mount:
         self.hang_up_resets = reset
         self.hang_ups += 1
 
-    def switch(self, programme: Programme) -> None:
+    def switch(self, programme: Played) -> None:
         """Play another programme from the next frame on, on the same connections."""
         part, now = self.part, time.time()
         part.end = part.live(now) + 1

@@ -11,6 +11,7 @@ from tests.station.mount import ONCE, PAGE, Fault, Mount, Part
 TICK_SECONDS = 0.1
 _FLIPPED_SHARE = 1e-5
 _FAST = 10
+_SLOW = 1 / 3
 _FLOOD_FRAMES = 2000
 _DRIP_TICKS = round(1 / TICK_SECONDS)
 _numbers = count(1)
@@ -48,6 +49,8 @@ class Listener:
                 frames = round(_FAST * TICK_SECONDS / self._part.programme.frame_seconds)
             self._position += frames
             return self._part.programme.looped(self._position - frames, self._position)
+        if fault is Fault.SLOW:
+            return self._crept()
         data = self._played()
         if fault in ONCE and len(data) > 1:
             self.fault = self.mount.fault = None
@@ -62,6 +65,13 @@ class Listener:
         """What is on air meanwhile is not sent later."""
         self._part = self.mount.part
         self._position = self._part.live(time.time())
+
+    def _crept(self) -> bytes:
+        """Frame after frame, ever further behind what is on air; nothing is left out."""
+        part, first = self._part, self._position
+        self._position += round(_SLOW * TICK_SECONDS / part.programme.frame_seconds)
+        self.mount.journal.sent(self.mount.name, self.number, part.number, max(0, first), self._position)
+        return part.programme.frames(first, self._position)
 
     def _played(self) -> bytes:
         """Everything up to now, over the end of one part into the next."""

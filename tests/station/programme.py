@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from hashlib import md5
 from itertools import accumulate
 from pathlib import Path
 
@@ -35,9 +36,25 @@ class Programme:
         first, last = (min(max(0, number), self.count) for number in (start, end))
         return self.data[self.starts[first] : self.starts[max(first, last)]]
 
+    @cached_property
+    def index(self) -> dict[bytes, int]:
+        """Which frame has which MD5."""
+        index = {digest(self.frames(number, number + 1)): number for number in range(self.count)}
+        assert len(index) == self.count, "the programme repeats a frame, so it proves nothing"
+        return index
+
+    def number_of(self, frame: bytes) -> int | None:
+        """Which frame these bytes are, to the last bit."""
+        return self.index.get(digest(frame))
+
     def looped(self, start: int, end: int) -> bytes:
         """The same, from the beginning again after the last."""
         return b"".join(self.frames(number % self.count, number % self.count + 1) for number in range(start, end))
+
+
+def digest(frame: bytes) -> bytes:
+    """What identifies a frame wherever it turns up again."""
+    return md5(frame, usedforsecurity=False).digest()
 
 
 @cache
