@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from streamrec.clock import Clock
 from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail
 from streamrec.recorder.account import Account
+from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Skipped, Source, Title
 from streamrec.recorder.facts import GapNoted
@@ -35,7 +36,6 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 Decided = GapNoted | list[GapNoted] | None
 
-TICK_SECONDS: Final = 1.0
 REACH: Final = timedelta(minutes=2)  # no burst and no window that is read goes back further
 NOTE_SECONDS: Final = 8.0  # an outage's row is never older: below the horizon of the shortest segments
 
@@ -69,6 +69,7 @@ class Tools:
     spool: Spool
     disk: Disk  # blocking work on files; a capture has at most one piece of it at a time
     gate: Gate
+    beat: Beat
     totals: Totals
     recorder_id: UUID
     retry_cap_seconds: float = 15.0
@@ -110,6 +111,7 @@ class Capture:
         self._verdict: Closed | None = None
         self._telling = asyncio.Lock()  # facts of this channel reach the spool in the order they were decided
         self._noted_at = tools.clock.monotonic()
+        self._noting: asyncio.Task[None] | None = None  # kept, because the loop does not
         self._stop_until: datetime | None = None
         self._is_stopping = False
         self._woken = asyncio.Event()
@@ -171,8 +173,7 @@ class Capture:
 
     async def run(self) -> None:
         """Record until stopped. What goes wrong becomes gaps and retries, never an exception."""
-        ticker = asyncio.create_task(self._tick())
-        try:
+        with self._tools.beat.felt_by(self._look):
             while not self._is_stopping:
                 self._move(CaptureState.STARTING)
                 closed = await self._attempt()
@@ -181,10 +182,6 @@ class Capture:
             self._move(CaptureState.STOPPING)
             await self._finish()
             self._move(CaptureState.STOPPED)
-        finally:
-            ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticker
 
     def _move(self, new: CaptureState) -> None:
         old, self.status.state = self.status.state, state.move(self.status.state, new)
@@ -433,17 +430,20 @@ class Capture:
         except OSError as exc:
             log.error("the spool's disk takes no gap", channel_id=self.order.channel_id, error=exc.strerror)
 
-    async def _tick(self) -> None:
+    def _look(self) -> None:
         """Once a second: judge the media's progress, and keep the row of an outage young."""
-        while True:
-            await self._clock.sleep(TICK_SECONDS)
-            now = self._clock.monotonic()
-            if self._watchdog is not None and not self._is_on_disk and not self._woken.is_set():
-                reason = self._watchdog.verdict(now)
-                if reason is not None:
-                    self._end_attempt(Closed(reason, _WATCHED[reason]))
-            if self._account.is_out and not self._stands_by and now - self._noted_at >= NOTE_SECONDS:
-                await self._tell_anyway(lambda: self._account.note(self._clock.now()))
+        now = self._clock.monotonic()
+        if self._watchdog is not None and not self._is_on_disk and not self._woken.is_set():
+            reason = self._watchdog.verdict(now)
+            if reason is not None:
+                self._end_attempt(Closed(reason, _WATCHED[reason]))
+        if self._account.is_out and not self._stands_by and now - self._noted_at >= NOTE_SECONDS:
+            self._noted_at = now  # so that a slow disk gets one of them at a time
+            self._noting = asyncio.create_task(self._tell_anyway(self._note))
+
+    def _note(self) -> GapNoted | None:
+        """The outage so far; once the capture ends, `_finish` has the last word on it."""
+        return None if self._is_stopping else self._account.note(self._clock.now())
 
 
 _WATCHED: Final = {

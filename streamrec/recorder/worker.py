@@ -27,6 +27,7 @@ from streamrec.errors import Unavailable
 from streamrec.media import binary, process
 from streamrec.models import GapReason, Recording
 from streamrec.recorder import ledger, recovery, registry
+from streamrec.recorder.beat import Beat
 from streamrec.recorder.capture import Tools
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.fetch.dial import Resolver
@@ -172,6 +173,7 @@ class _Worker:
             spool=spool,
             disk=Disk(threads),
             gate=Gate(clock),
+            beat=Beat(clock),
             totals=self.totals,
             recorder_id=self.recorder_id,
             retry_cap_seconds=self.settings.retry_cap_seconds,

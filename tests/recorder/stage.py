@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from streamrec.archive.files import Tree
 from streamrec.models import FileFormat, GapReason
+from streamrec.recorder.beat import Beat
 from streamrec.recorder.capture import Capture, Order, Tools
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Closed, Opened
@@ -49,6 +50,7 @@ class Stage:
             spool=self.spool,
             disk=Disk(threads),
             gate=Gate(self.clock),
+            beat=Beat(self.clock),
             totals=Totals(),
             recorder_id=uuid4(),
         )
