@@ -30,16 +30,15 @@ class Pace:
         None for the first list: its end may have been live long ago.
         """
         before, self._before = self._before, at
-        is_first = before is None
         seconds = min(seconds, target) or target
         self._step = max(FINEST, seconds / _FINE)
-        is_close = not is_first and at - (before or at) < 2 * self._step
-        edge = None if is_first else (at - (at - (before or at)) / 2 if is_close else at)
-        self._is_sought = is_first or (self._is_sought and not is_close)
+        is_close = before is not None and at - before < 2 * self._step
+        self._is_sought = before is None or (self._is_sought and not is_close)
         self._looks = 0
-        first_look = self._step if self._is_sought else seconds * (1 - _EARLIER)
-        self._due = at + first_look
-        return edge
+        self._due = at + (self._step if self._is_sought else seconds * (1 - _EARLIER))
+        if before is None:
+            return None
+        return (before + at) / 2 if is_close else at
 
     def nothing(self, at: float, target: float) -> None:
         """The list that was there at `at` has nothing new."""

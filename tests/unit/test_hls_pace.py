@@ -1,0 +1,63 @@
+"""When playlists are loaded: seldom, and yet so that the live edge is known."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamrec.recorder.hls.pace import Pace
+
+
+def follow(length: float, phase: float, count: int) -> tuple[list[float], list[tuple[float, float]]]:
+    """Look at a station whose segments appear every `length` from `phase` on.
+
+    When it was looked at, and for each segment when it appeared and what was made of that.
+    """
+    pace, now, shown = Pace(), 0.0, None
+    looks: list[float] = []
+    edges: list[tuple[float, float]] = []
+    while len(edges) < count:
+        now += pace.wait(now)
+        looks.append(now)
+        newest = int((now - phase) // length)
+        if newest == shown:
+            pace.nothing(now, length)
+        else:
+            shown = newest
+            edge = pace.news(now, length, length)
+            if edge is not None:
+                edges.append((phase + newest * length, edge))
+    return looks, edges
+
+
+@given(st.sampled_from([1.0, 2.0, 4.0, 6.0, 10.0]), st.floats(0, 1))
+def test_the_first_segment_that_appears_is_seen_closely(length: float, part: float) -> None:
+    _, edges = follow(length, -part * length, 1)
+
+    appeared, seen = edges[0]
+    assert abs(seen - appeared) <= max(0.25, length / 8) / 2 + 1e-6
+
+
+@given(st.sampled_from([2.0, 6.0]), st.floats(0, 1))
+def test_lists_are_loaded_about_once_a_segment(length: float, part: float) -> None:
+    looks, _ = follow(length, -part * length, 40)
+
+    assert len(looks) <= 40 * 1.2 + 12
+
+
+@given(st.sampled_from([2.0, 6.0]), st.floats(0, 1))
+def test_segments_are_seen_soon_after_they_appear(length: float, part: float) -> None:
+    _, edges = follow(length, -part * length, 40)
+
+    assert max(seen - appeared for appeared, seen in edges[1:]) <= length / 4
+
+
+def test_a_list_without_news_is_left_alone_for_half_a_target_duration() -> None:
+    """RFC 8216 section 6.3.4, once it is clear that the station is late."""
+    pace = Pace()
+    pace.news(0.0, 4.0, 4.0)
+    for look in range(20):
+        pace.nothing(float(look), 4.0)
+
+    assert pace.wait(19.0) == pytest.approx(2.0)

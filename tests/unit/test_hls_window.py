@@ -1,0 +1,128 @@
+"""A window that moves: each segment once and in order, whatever its numbers do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamrec.recorder.hls.playlist import Media, Part, Segment
+from streamrec.recorder.hls.window import Break, Last, Seen, beginning
+
+
+def segment(sequence: int, name: str | None = None, seconds: float = 2.0) -> Segment:
+    part = Part(f"{sequence if name is None else name}.ts")
+    return Segment(sequence, 0, part, seconds, None, None, is_gap=False, said_at=None)
+
+
+def media(first: int, count: int, shift: int = 0) -> Media:
+    """Segments by number; their names are `shift` further."""
+    listed = tuple(segment(number, str(number + shift)) for number in range(first, first + count))
+    return Media(2.0, listed, is_over=False, is_on_demand=False)
+
+
+def names(segments: object) -> list[str]:
+    return [each.media.uri for each in segments]
+
+
+def seen(first: int, count: int) -> Seen:
+    seen = Seen()
+    seen.begin(media(first, count).segments)
+    return seen
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(5, 9))
+def test_a_window_that_is_looked_at_in_time_is_seen_whole(steps: list[int], size: int) -> None:
+    """However far it moves between two looks, if not by more than itself."""
+    watched, first, told = seen(0, size), 0, list(range(size))
+    for step in steps:
+        first += step
+        news = watched.news(media(first, size), 2.0)
+        assert news.broken is Break.NONE
+        told += [each.sequence for each in news.segments]
+
+    assert told == list(range(first + size))
+
+
+def test_numbers_that_were_never_listed_are_a_jump() -> None:
+    news = seen(0, 5).news(media(8, 5), 2.0)
+
+    assert (news.broken, names(news.segments)) == (Break.JUMP, [f"{n}.ts" for n in range(8, 13)])
+
+
+def test_an_older_list_has_no_news() -> None:
+    watched = seen(10, 5)
+
+    assert watched.news(media(8, 5), 2.0).segments == ()
+    assert names(watched.news(media(11, 5), 2.0).segments) == ["15.ts"]
+
+
+def test_numbers_far_below_began_anew() -> None:
+    news = seen(1000, 5).news(media(0, 2, shift=1004), 2.0)
+
+    assert (news.broken, names(news.segments)) == (Break.RESET, ["1004.ts", "1005.ts"])
+
+
+def test_an_older_list_that_stays_is_no_older_list() -> None:
+    watched = seen(10, 5)
+
+    breaks = [watched.news(media(7 + n, 5), 2.0).broken for n in range(3)]
+
+    assert breaks == [Break.NONE, Break.NONE, Break.RESET]
+
+
+def test_other_names_under_known_numbers_began_anew() -> None:
+    news = seen(0, 5).news(media(2, 5, shift=100), 2.0)
+
+    assert news.broken is Break.RESET
+
+
+def test_another_variant_has_other_names_and_the_same_numbers() -> None:
+    watched = seen(0, 5)
+    watched.forget_names()
+
+    news = watched.news(media(2, 5, shift=100), 2.0)
+
+    assert (news.broken, names(news.segments)) == (Break.NONE, ["105.ts", "106.ts"])
+
+
+def test_what_is_listed_anew_is_looked_at_only_as_far_back_as_need_be() -> None:
+    news = seen(1000, 50).news(media(0, 50, shift=1001), 1.0)
+
+    assert len(news.segments) == 3
+
+
+def test_bytes_are_compared_only_after_numbers_began_anew() -> None:
+    """A station may well send the same silence twice."""
+    watched = seen(1000, 5)
+    assert not watched.is_known(b"silence")
+    assert not watched.is_known(b"silence")
+
+    watched.news(media(0, 2), 2.0)
+
+    assert watched.is_known(b"silence")
+    assert not watched.is_known(b"news")
+    assert not watched.is_known(b"silence")
+
+
+def test_an_attempt_begins_with_the_last_segment_of_the_one_before() -> None:
+    begun = beginning(media(5, 10), Last(9, segment(9).name), None)
+
+    assert names(begun)[0] == "9.ts"
+
+
+def test_a_last_segment_that_has_another_name_by_now_is_not_believed() -> None:
+    begun = beginning(media(5, 10), replace(Last(9, "x"), name="other"), None)
+
+    assert names(begun) == ["12.ts", "13.ts", "14.ts"]
+
+
+@given(st.integers(1, 100), st.floats(0, 300))
+def test_as_much_is_fetched_as_is_wanted_and_not_much_more(count: int, wanted: float) -> None:
+    begun = beginning(media(0, count), None, wanted)
+
+    length = sum(each.duration for each in begun)
+    assert begun[-1].sequence == count - 1
+    assert length >= min(wanted + 2, 2 * count, 120)
+    assert length <= min(wanted, 120) + 4
