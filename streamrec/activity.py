@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session as OrmSession
 from streamrec import captures
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
-from streamrec.models import Capture, CaptureState, Channel, Coverage, CoverageKind, Recorder
+from streamrec.models import Assignment, Capture, CaptureState, Channel, Coverage, CoverageKind, Recorder
 
 _Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -54,10 +54,30 @@ def _totals(session: OrmSession) -> Iterator[_Family]:
     for (name, text), value in zip(names, row[:3], strict=True):
         yield CounterMetricFamily(name, text, value=float(value))
     yield GaugeMetricFamily("streamrec_recorders_alive", "Recorders with a fresh heartbeat.", value=row[3])
+    yield from _placement(session)
     wanted = sa.select(sa.func.count()).where(Channel.enabled, Channel.deleted_at.is_(None))
     yield GaugeMetricFamily(
         "streamrec_channels_enabled", "Channels that are to be recorded.", value=session.scalar(wanted) or 0
     )
+
+
+def _placement(session: OrmSession) -> Iterator[_Family]:
+    """Who could hold channels, and who does."""
+    room = sa.select(sa.func.coalesce(sa.func.sum(Recorder.capacity), 0)).where(captures.is_alive())
+    held = (
+        sa.select(sa.func.count())
+        .select_from(Assignment)
+        .join(Recorder, Recorder.id == Assignment.recorder_id)
+        .where(captures.is_alive())
+    )
+    changes = sa.select(sa.func.coalesce(sa.func.sum(Assignment.epoch), 0))
+    for name, text, query in (
+        ("streamrec_recorder_capacity", "Channels that all living recorders may hold.", room),
+        ("streamrec_channels_held", "Channels that a living recorder holds.", held),
+    ):
+        yield GaugeMetricFamily(name, text, value=float(session.scalar(query) or 0))
+    value = float(session.scalar(changes) or 0)
+    yield CounterMetricFamily("streamrec_assignment_changes", "Channels that changed hands.", value=value)
 
 
 def _captures(session: OrmSession) -> Iterator[_Family]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from streamrec.errors import NotFound
 from streamrec.keyset import Row, Select
-from streamrec.models import Capture, CaptureState, Channel, Recorder
+from streamrec.models import Assignment, Capture, CaptureState, Channel, Recorder
 
 RECORDER_TTL: Final = timedelta(seconds=6)  # three missed heartbeats
 
@@ -80,5 +80,7 @@ def recorders(session: Session, limit: int) -> list[Row]:
     """The recorders that live or lived, the latest first."""
     age = sa.func.extract("epoch", sa.func.now() - Recorder.heartbeat_at).label("heartbeat_age")
     columns = (Recorder.id, Recorder.host, Recorder.pid, Recorder.version, Recorder.ffmpeg, Recorder.start_time)
-    statement = sa.select(*columns, Recorder.stopped_at, is_alive().label("is_alive"), age)
+    held = sa.select(sa.func.count()).where(Assignment.recorder_id == Recorder.id).scalar_subquery()
+    about = (Recorder.is_leaving, Recorder.capacity, Recorder.labels, held.label("channels"))
+    statement = sa.select(*columns, *about, Recorder.stopped_at, is_alive().label("is_alive"), age)
     return list(session.execute(statement.order_by(Recorder.heartbeat_at.desc()).limit(limit)))

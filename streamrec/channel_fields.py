@@ -18,6 +18,7 @@ Draft = dict[str, Any]  # checked fields; `url` is a StreamUrl
 _KEYNAME = re.compile(r"[A-Za-z0-9_-]{10}\Z")
 _COUNTRY = re.compile(r"[A-Za-z]{2}\Z")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*\Z")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -77,6 +78,14 @@ def _language(value: object) -> str | None:
     return value
 
 
+def _pin(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or value.keys() - {"site", "network"}:
+        raise invalid("pin", "The pin must be an object with a site, a network, both or neither.", "unknown")
+    if not all(isinstance(label, str) and _LABEL.match(label) for label in value.values()):
+        raise invalid("pin", "A label must be 1 to 63 letters, digits, '.', '-' or '_'.", "pattern")
+    return dict(value)
+
+
 def _one_of(field: str, kind: type[ChannelType] | type[CaptureMode]) -> Callable[[object], str]:
     def check(value: Any) -> str:
         try:
@@ -98,6 +107,7 @@ RULES: Final[dict[str, Callable[[Any], Any]]] = {
     "tags": _tags,
     "country": _country,
     "language": _language,
+    "pin": _pin,
 }
 
 

@@ -35,6 +35,7 @@ DEFAULTS: Final[Draft] = {
     "tags": [],
     "country": None,
     "language": None,
+    "pin": {},
 }
 
 Guard = Callable[[int], None]  # is given the current version and raises PreconditionFailed
@@ -54,6 +55,7 @@ class View(NamedTuple):
     tags: list[str]
     country: str | None
     language: str | None
+    pin: dict[str, str]
     has_credentials: bool
     capture_state: str
     created_at: str  # RFC 3339
@@ -78,7 +80,7 @@ def _written(column: Any) -> sa.ColumnElement[Any]:
 _VIEW: keyset.Select = (
     sa.select(
         Channel.id,
-        *(_raw(getattr(Channel, name)) for name in View._fields[1:11]),
+        *(_raw(getattr(Channel, name)) for name in View._fields[1:12]),
         ChannelCredential.channel_id.is_not(None).label("has_credentials"),
         captures.STATE.label("capture_state"),
         _written(Channel.created_at),

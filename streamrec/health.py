@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine, Row
 
 from streamrec import captures, db, schema
 from streamrec.errors import DatabaseAway
-from streamrec.models import Capture, Recorder
+from streamrec.models import Assignment, Capture, Recorder
 from streamrec.settings import Settings
 
 FRESH_SECONDS = 1.0  # a report younger than this is given again
@@ -41,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True)
 class RecorderState:
-    """A recorder, and its captures by state."""
+    """A recorder, what it holds, and its captures by state."""
 
     id: UUID
     host: str
@@ -50,6 +50,10 @@ class RecorderState:
     version: str
     ffmpeg: str | None
     captures: Mapping[str, int] = field(default_factory=dict)
+    is_leaving: bool = False
+    capacity: int = 500
+    channels: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:
         .where(counts.c.recorder_id == Recorder.id)
         .scalar_subquery()
     )
+    held = sa.select(sa.func.count()).where(Assignment.recorder_id == Recorder.id).scalar_subquery()
     clock = sa.func.clock_timestamp()
     return (
         sa.select(
@@ -109,6 +114,7 @@ def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:
             Recorder.host,
             Recorder.version,
             Recorder.ffmpeg,
+            *(Recorder.is_leaving, Recorder.capacity, Recorder.labels, held.label("channels")),
             sa.extract("epoch", clock - Recorder.heartbeat_at).label("age"),
             captures.label("captures"),
         )
@@ -128,6 +134,10 @@ def _recorder(row: Row[Any], ttl_seconds: float) -> RecorderState:
         version=row.version,
         ffmpeg=row.ffmpeg,
         captures=row.captures or {},
+        is_leaving=row.is_leaving,
+        capacity=row.capacity,
+        channels=row.channels,
+        labels=row.labels,
     )
 
 

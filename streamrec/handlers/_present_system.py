@@ -60,8 +60,12 @@ def _recorder(state: RecorderState) -> dict[str, Any]:
         "id": str(state.id),
         "host": state.host,
         "alive": state.is_alive,
+        "leaving": state.is_leaving,
         "heartbeat_age_seconds": state.heartbeat_age_seconds,
         "version": state.version,
         "ffmpeg": state.ffmpeg,
+        "capacity": state.capacity,
+        "channels": state.channels,
+        "labels": dict(state.labels),
         "captures": dict(state.captures),
     }

@@ -283,3 +283,21 @@ def test_a_text_that_is_no_list_is_refused(shared_api: httpx.Client) -> None:
     answer = shared_api.post("/channel/import", content="a,b\n1,2\n", headers={"Content-Type": "text/csv"})
 
     assert problem(answer, 400)["field"] == "body"
+
+
+def test_a_channel_is_pinned_and_unpinned(api: httpx.Client) -> None:
+    made = created(api, pin={"site": "berlin"})
+    path = f"/channel/{made['id']}"
+    changed = api.patch(path, json={"pin": {"network": "dmz-2"}}).json()
+    freed = api.patch(path, json={"pin": {}}).json()
+
+    assert [made["pin"], changed["pin"], freed["pin"]] == [{"site": "berlin"}, {"network": "dmz-2"}, {}]
+
+
+@pytest.mark.parametrize(
+    "pin", [{"rack": "1"}, {"site": ""}, {"site": "a b"}, {"site": "x" * 64}, {"site": 1}, [], None]
+)
+def test_a_pin_has_known_labels_only(api: httpx.Client, pin: object) -> None:
+    made = created(api)
+
+    assert api.patch(f"/channel/{made['id']}", json={"pin": pin}).status_code == 400

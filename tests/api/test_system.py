@@ -22,6 +22,7 @@ import sqlalchemy as sa
 import streamrec
 from streamrec import db
 from streamrec.models import (
+    Assignment,
     Capture,
     CaptureState,
     Channel,
@@ -62,6 +63,9 @@ def test_head_is_get_without_a_body(api: httpx.Client) -> None:
     assert answer.content == b""
 
 
+CHANNELS = sa.select(Channel.id)
+
+
 def add_recorder(*, age_seconds: float, running: int = 0, **totals: float) -> Recorder:
     """A recorder that was last heard of `age_seconds` ago, with captures."""
     with db.Session.begin() as session:
@@ -96,6 +100,22 @@ def test_health_lists_recorders_with_their_captures(api: httpx.Client) -> None:
 
     assert health["recorders"][0]["id"] == str(recorder.id)
     assert health["recorders"][0]["captures"] == {"running": 2}
+
+
+def test_health_tells_what_each_recorder_holds_and_could_hold(api: httpx.Client) -> None:
+    recorder = add_recorder(age_seconds=1, running=2, capacity=40, labels={"site": "north"}, is_leaving=True)
+    with db.Session.begin() as session:
+        held = [Assignment(channel_id=id_, recorder_id=recorder.id, epoch=1) for id_ in session.scalars(CHANNELS)]
+        session.add_all(held)
+
+    found = await_health(api, "ok")["recorders"][0]
+
+    assert {name: found[name] for name in ("leaving", "capacity", "channels", "labels")} == {
+        "leaving": True,
+        "capacity": 40,
+        "channels": 2,
+        "labels": {"site": "north"},
+    }
 
 
 def test_health_without_a_live_recorder_is_degraded_but_ready(api: httpx.Client) -> None:
