@@ -70,6 +70,8 @@ class Tables:
 
     def __init__(self) -> None:
         self.pmt_pid = -1
+        self.notable = _notable(self.pmt_pid)
+        """By a packet's second byte: 1 where it may begin something, be damaged or be a table (`is_table`)."""
         self.master_pid = -1  # of the video, else of the audio
         self.master_type = 0
         self.is_video = False
@@ -107,6 +109,7 @@ class Tables:
             if programme != 0:
                 if pid != self.pmt_pid:
                     self.pmt_pid, self._pmt = pid, _Section()
+                    self.notable = _notable(pid)
                 return
 
     def _read_pmt(self, body: bytes) -> None:
@@ -124,6 +127,11 @@ class Tables:
         rank, pid, stream_type = min(streams, default=(_NEVER, -1, 0))
         if rank < _NEVER:
             self.master_pid, self.master_type, self.is_video = pid, stream_type, rank == _FIRST
+
+
+def _notable(pmt_pid: int) -> bytes:
+    tables = {pid >> 8 for pid in (_PAT_PID, pmt_pid, _SDT_PID, NULL_PID)}
+    return bytes(byte & 0xC0 != 0 or byte & 0x1F in tables for byte in range(256))
 
 
 _FIRST, _NEVER = 0, 3

@@ -7,6 +7,7 @@ from streamrec.recorder.framing.psi import PACKET, Tables, pid_of, starts_payloa
 from streamrec.recorder.framing.units import FLICKS, Unit
 
 _SYNC = 0x47
+_SYNCS = bytes([_SYNC])
 _TICK = FLICKS // 90_000
 _WRAP = 1 << 33
 _CHECKED = 2 * PACKET + 1  # bytes in which three sync bytes stand
@@ -45,8 +46,7 @@ class TsFramer:
         position, last = 0, len(buffer) - PACKET
         while position <= last:
             if buffer[position] == _SYNC and self._is_synced:
-                self._take(buffer[position : position + PACKET], units)
-                position += PACKET
+                position = self._walk(buffer, position, units)
             else:
                 found = _resynced(buffer, position)
                 self.dropped += found - position
@@ -56,6 +56,36 @@ class TsFramer:
                     break
         self._buffer = buffer[position:]
         return units
+
+    def _walk(self, buffer: bytes, position: int, units: list[Unit]) -> int:
+        """Take the packets that are in step; where the next byte is.
+
+        Most packets only go on with what others began. They are passed over by the row, because Python's price is
+        by the step.
+        """
+        count = (len(buffer) - position) // PACKET
+        marks = buffer[position : position + count * PACKET : PACKET]
+        count -= len(marks.lstrip(_SYNCS))
+        seconds = buffer[position + 1 : position + count * PACKET : PACKET]
+        index, notable, table = 0, b"", b""
+        while index < count:
+            if table is not self._tables.notable:
+                table = self._tables.notable
+                notable = seconds.translate(table)
+            following = notable.find(1, index)
+            following = count if following < 0 else following
+            if following > index:
+                self._pass(buffer[position + index * PACKET : position + following * PACKET])
+            if following < count:
+                self._take(buffer[position + following * PACKET : position + (following + 1) * PACKET], units)
+            index = following + 1
+        return position + count * PACKET
+
+    def _pass(self, packets: bytes) -> None:
+        """Packets that begin nothing and are no tables."""
+        self._tables_at = -1
+        self._unit += packets
+        self._limit()
 
     def flush(self) -> list[Unit]:
         units: list[Unit] = []
@@ -91,8 +121,7 @@ class TsFramer:
         elif self._tables_at < 0:
             self._tables_at = len(self._unit)
         self._unit += packet
-        if len(self._unit) > (_MOST if self._has_master else _MOST_BEFORE):
-            self._give_up()
+        self._limit()
 
     def _begin(self, packet: bytes, units: list[Unit]) -> None:
         """A picture begins: the one before is over, and its length known."""
@@ -134,8 +163,10 @@ class TsFramer:
             self._skipped = step - usual
         return usual
 
-    def _give_up(self) -> None:
+    def _limit(self) -> None:
         """No picture is as long as this: wait for the next one."""
+        if len(self._unit) <= (_MOST if self._has_master else _MOST_BEFORE):
+            return
         self.dropped += len(self._unit)
         self._unit.clear()
         self._tables_at = -1
