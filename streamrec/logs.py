@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from logging.handlers import WatchedFileHandler
 from typing import Any
@@ -40,6 +41,27 @@ QUIET = {
 ADOPTED = ("gunicorn", "gunicorn.error", "uvicorn", "uvicorn.error", "alembic", "sqlalchemy", "werkzeug", "flask")
 
 
+class LogFile(WatchedFileHandler):
+    """A file that others may move, on a disk that may be full: then lines are lost, and nothing else.
+
+    The library's own class lets an error out where it looks whether the file was moved.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line if that is possible."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Give up the file with all that is buffered for it; the next line opens it anew."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+
+
 def configure(settings: Settings, process: str) -> None:
     """Send this process's log lines to its standard error, and to `log_dir` if that is set.
 
@@ -48,8 +70,9 @@ def configure(settings: Settings, process: str) -> None:
     handlers: list[logging.Handler] = [_handler(logging.StreamHandler(sys.stderr), _is_human(settings))]
     if settings.log_dir is not None:
         settings.log_dir.mkdir(parents=True, exist_ok=True)
-        handlers.append(_handler(WatchedFileHandler(settings.log_dir / f"{process}.log"), human=False))
+        handlers.append(_handler(LogFile(settings.log_dir / f"{process}.log"), human=False))
     logging.root.handlers = handlers
+    logging.raiseExceptions = False  # else lines that cannot be written are printed with what was not yet cleaned
     logging.root.setLevel(settings.log_level.upper())
     logging.captureWarnings(capture=True)
     _leave_out_what_no_line_shows()

@@ -20,6 +20,7 @@ from streamrec.settings import Settings
 def log_file(tmp_path: Path) -> Iterator[Path]:
     """Where this process's lines go during a test."""
     handlers, level, structure = logging.root.handlers, logging.root.level, structlog.get_config()
+    raises = logging.raiseExceptions
     logs.configure(Settings(log_dir=tmp_path, log_format="json"), "test")
     yield tmp_path / "test.log"
     for handler in logging.root.handlers:
@@ -27,6 +28,7 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
             handler.close()
     logging.root.handlers = handlers
     logging.root.setLevel(level)
+    logging.raiseExceptions = raises
     logging.captureWarnings(capture=False)
     structlog.contextvars.clear_contextvars()
     structlog.configure(**structure)
@@ -58,6 +60,21 @@ def test_lines_of_libraries_take_the_same_form(log_file: Path) -> None:
 
     line = last_line(log_file)
     assert (line["event"], line["revision"], line["process"]) == ("step 3", "0001", "test")
+
+
+def test_a_full_disk_costs_lines_and_nothing_else(log_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log_file.unlink()
+    log_file.symlink_to("/dev/full")
+    for _ in range(3):
+        structlog.get_logger("test").info(
+            "lost", url="http://user:secret@host/"
+        )  # the second finds the buffer full
+
+    log_file.unlink()
+    structlog.get_logger("test").info("kept")
+
+    assert last_line(log_file)["event"] == "kept"
+    assert "secret" not in capsys.readouterr().err
 
 
 def test_a_traceback_is_one_line_and_shows_no_password(log_file: Path) -> None:
