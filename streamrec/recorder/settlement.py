@@ -103,7 +103,7 @@ def _is_open(session: Session, fact: SegmentClosed, epoch: int | None) -> bool:
 
 
 def _media_after(session: Session, fact: SegmentClosed) -> datetime | None:
-    """Where within the fact's time the media of others begins, of rows or of a run that has none yet."""
+    """Where within the fact's time, or before it, the media of others begins: of rows, and of runs that go on."""
     overlaps = (Coverage.start_time < fact.end_time, Coverage.end_time > fact.start_time)
     told = sa.select(sa.func.min(Coverage.start_time)).where(
         Coverage.channel_id == fact.channel_id,
@@ -111,16 +111,16 @@ def _media_after(session: Session, fact: SegmentClosed) -> datetime | None:
         Coverage.uuid != fact.uuid,
         *overlaps,
     )
-    begun = sa.select(sa.func.min(Run.start_time)).where(
+    first = sa.select(sa.func.min(Recording.start_time)).where(Recording.run_id == Run.id).scalar_subquery()
+    alive = sa.select(Recorder.id).where(captures.is_alive())
+    begun = sa.select(sa.func.min(sa.func.coalesce(first, Run.start_time))).where(
         Run.channel_id == fact.channel_id,
         Run.epoch > (fact.epoch or 0),
         Run.start_time < fact.end_time,
-        sa.or_(Run.end_time.is_(None), Run.end_time > fact.start_time),
-        ~sa.exists().where(Recording.run_id == Run.id),
+        sa.or_(Run.end_time > fact.start_time, sa.and_(Run.end_time.is_(None), Run.recorder_id.in_(alive))),
     )
-    return min(
-        (start for start in (session.scalar(told), session.scalar(begun)) if start is not None), default=None
-    )
+    starts = (session.scalar(told), session.scalar(begun))
+    return min((start for start in starts if start is not None and start < fact.end_time), default=None)
 
 
 def _make_room(session: Session, fact: SegmentClosed) -> None:

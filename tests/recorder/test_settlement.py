@@ -65,7 +65,8 @@ class Scene:
         return journal.facts
 
     def run(self, epoch: int, start: float) -> RunStarted:
-        return RunStarted(uuid4(), self.channel_id, self.old, "icy", FileFormat.MP3, "mp3", at(start), epoch)
+        who = self.old if epoch == 1 else self.new
+        return RunStarted(uuid4(), self.channel_id, who, "icy", FileFormat.MP3, "mp3", at(start), epoch)
 
     def file(self, run: RunStarted, start: float, frames: int) -> SegmentClosed:
         """Frames of 36 ms each."""
@@ -209,6 +210,17 @@ def test_it_waits_until_the_new_recorder_has_told_of_that_time(scene: Scene):
     assert waiting == [late]
     assert scene.tell(late) == []
     assert scene.spans == [("recorded", 0, 2, 2)]
+
+
+def test_what_the_new_recorder_is_still_writing_is_its_own(scene: Scene):
+    """Its run goes on behind its last row: a late file there would overlap the next."""
+    run, later = scene.run(1, 0), scene.run(2, 2)
+    taken_over(scene)
+    scene.tell(later, scene.file(later, 2, 50))
+
+    assert scene.tell(run, scene.file(run, 4, 50)) == []
+    assert scene.tell(scene.file(later, 3.8, 50)) == []
+    assert scene.spans == [("recorded", 2, 3.8, 2), ("recorded", 3.8, 5.6, 2)]
 
 
 def test_it_does_not_wait_for_a_dead_one(scene: Scene):
