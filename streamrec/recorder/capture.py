@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -23,7 +24,7 @@ from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Skipped, Source, Title
 from streamrec.recorder.facts import GapNoted
-from streamrec.recorder.gate import Gate
+from streamrec.recorder.gate import Gate, Turn
 from streamrec.recorder.rejoin import Tail
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals, shown_title
@@ -116,6 +117,7 @@ class Capture:
         self._is_stopping = False
         self._woken = asyncio.Event()
         self._is_on_disk = False
+        self._is_probe = False  # of a dead host with many channels, which must not fill the log
 
     def _begun(self, covered_until: datetime, reason: GapReason, archived: End) -> Account:
         told = archived.gaps if archived.gaps and archived.gaps[-1].end_time == covered_until else ()
@@ -186,7 +188,8 @@ class Capture:
     def _move(self, new: CaptureState) -> None:
         old, self.status.state = self.status.state, state.move(self.status.state, new)
         self.status.since = self._clock.now()
-        log.info("capture moved", channel_id=self.order.channel_id, old=old, new=new, error=self.status.last_error)
+        say = log.debug if self._is_probe and old is not CaptureState.RUNNING else log.info
+        say("capture moved", channel_id=self.order.channel_id, old=old, new=new, error=self.status.last_error)
         self._tools.on_change(self.order.channel_id)
 
     async def _retreat(self, closed: Closed) -> None:
@@ -224,9 +227,10 @@ class Capture:
         """Open the source once and record what comes; why it ended."""
         self._woken.clear()
         self._verdict = None
-        await self._tools.gate.enter()
-        if self._is_stopping:
-            return Closed(GapReason.DISABLED, "The capture was stopped.")
+        turn = await self._turn()
+        if turn is None:
+            return self._verdict or Closed(GapReason.DISABLED, "The capture was stopped.")
+        self._is_probe = turn.is_probe
         self._watchdog = Watchdog(self._clock.monotonic())
         source = self._tools.sources.open(replace(self.order.address, wanted_seconds=self._wanted_seconds()))
         watcher = asyncio.create_task(self._close_when_woken(source))
@@ -237,13 +241,32 @@ class Capture:
                     if isinstance(event, Closed):
                         closed = event
                     else:
+                        if isinstance(event, Opened):
+                            turn.good()
                         await self._handle(event)
         except (DiskFault, OSError) as exc:
             closed = self._spoiled(exc, self._take)
         finally:
+            turn.end()
+            self._is_probe = self._is_probe and turn.is_probe
             watcher.cancel()
             self._watchdog = None
         return await self._ended(self._verdict or closed)
+
+    async def _turn(self) -> Turn | None:
+        """Leave to begin; None if something else is wanted before it is given."""
+        host = urlsplit(self.order.address.url).netloc
+        asked = asyncio.ensure_future(self._tools.gate.enter(host))
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({asked, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+            if not asked.done():
+                asked.cancel()
+        if self._woken.is_set() and asked.done() and not asked.cancelled():
+            asked.result().end()
+        return None if self._woken.is_set() else asked.result()
 
     async def _close_when_woken(self, source: Source) -> None:
         """End the attempt once there is a verdict, whoever gave it."""

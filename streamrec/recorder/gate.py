@@ -2,21 +2,144 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
 from streamrec.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+IN_FLIGHT: Final = 8  # attempts at one host that have no media yet
+FAILURES: Final = 4  # in a row, with nobody connected: the host is taken for dead
+PROBE_SECONDS: Final = 2.0  # between two attempts at a dead host, whichever channels they are for
+SAY_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Host:
+    name: str
+    in_flight: int = 0
+    connected: int = 0
+    failures: int = 0
+    next_at: float = float("-inf")
+    said_at: float = float("-inf")
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+    @property
+    def is_dead(self) -> bool:
+        return self.failures >= FAILURES and self.connected == 0
+
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < (1 if self.is_dead else IN_FLIGHT)
+
+
+class Turn:
+    """One attempt's leave to be under way. Call `good` at its first media, and `end` in any case."""
+
+    def __init__(self, gate: Gate, host: _Host) -> None:
+        self._gate = gate
+        self._host = host
+        self._is_good = self._is_over = False
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether others wait for what comes of this attempt, because the host seems to be dead."""
+        return self._host.is_dead and bool(self._host.waiting)
+
+    def good(self) -> None:
+        """Media has come: the host lives, and another attempt may begin."""
+        if not self._is_good and not self._is_over:
+            self._is_good = True
+            self._host.failures = 0
+            self._host.connected += 1
+            self._gate.leave(self._host)
+
+    def end(self) -> None:
+        """The attempt is over."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._is_good:
+            self._host.connected -= 1
+        else:
+            self._gate.failed(self._host)
 
 
 class Gate:
-    """A token bucket: `rate` attempts a second, and as many at once after a quiet second."""
+    """A token bucket: `rate` attempts a second, and as many at once after a quiet second.
+
+    At one host only a few are under way at a time, and one if it seems to be dead: hundreds of channels behind it
+    then probe it as one.
+    """
 
     def __init__(self, clock: Clock, *, rate: float = 20.0) -> None:
         self._clock = clock
         self._interval = 1.0 / rate
         self._next = clock.monotonic() - 1.0
+        self._hosts: dict[str, _Host] = {}
 
-    async def enter(self) -> None:
-        """Wait for this attempt's turn; turns are given in the order in which they are asked for."""
+    async def enter(self, host: str = "") -> Turn:
+        """Wait for this attempt's turn; turns are given in the order in which they are asked for.
+
+        May be cancelled. `host` is whatever tells servers apart.
+        """
+        found = self._hosts.setdefault(host, _Host(host))
+        await self._room(found)
+        try:
+            if found.is_dead and found.waiting:
+                await self._clock.sleep(found.next_at - self._clock.monotonic())
+            await self._pace()
+        except BaseException:
+            self.leave(found)
+            raise
+        return Turn(self, found)
+
+    async def _room(self, host: _Host) -> None:
+        if host.has_room and not host.waiting:
+            host.in_flight += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        host.waiting.append(turn)
+        try:
+            await turn  # whoever sets it has counted us in
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave(host)
+            else:
+                host.waiting.remove(turn)
+            raise
+
+    async def _pace(self) -> None:
         now = self._clock.monotonic()
         turn = max(self._next, now - 1.0) + self._interval
         self._next = turn
         if turn > now:
             await self._clock.sleep(turn - now)
+
+    def leave(self, host: _Host) -> None:
+        """An attempt at `host` is not under way any more."""
+        host.in_flight -= 1
+        while host.waiting and host.has_room:
+            turn = host.waiting.popleft()
+            if not turn.done():
+                host.in_flight += 1
+                turn.set_result(None)
+        if not host.in_flight and not host.connected and not host.failures:
+            self._hosts.pop(host.name, None)
+
+    def failed(self, host: _Host) -> None:
+        """An attempt at `host` ended without media."""
+        now = self._clock.monotonic()
+        host.failures += 1
+        host.next_at = now + PROBE_SECONDS
+        if host.is_dead and host.waiting and now - host.said_at >= SAY_SECONDS:
+            host.said_at = now
+            log.warning(
+                "a host brings no media", host=host.name, failures=host.failures, waiting=len(host.waiting)
+            )
+        self.leave(host)

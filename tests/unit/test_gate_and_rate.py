@@ -18,7 +18,7 @@ def test_a_hundred_attempts_take_their_turns():
         gate = Gate(clock, rate=16)
 
         async def attempt() -> None:
-            await gate.enter()
+            (await gate.enter("a")).good()
             through.append(clock.monotonic())
 
         tasks = [asyncio.create_task(attempt()) for _ in range(100)]
@@ -31,6 +31,101 @@ def test_a_hundred_attempts_take_their_turns():
         return counts
 
     assert asyncio.run(scenario()) == [32, 48, 64, 80, 96]
+
+
+class Crowd:
+    """Channels that try again and again to get media from one host, which has none until it `lives`."""
+
+    def __init__(self, gate: Gate, clock: FakeClock, count: int) -> None:
+        self.gate, self.clock = gate, clock
+        self.attempts, self.connected, self.most = 0, 0, 0
+        self.lives = False
+        self._under_way = 0
+        self.tasks = [asyncio.create_task(self._channel()) for _ in range(count)]
+
+    async def _channel(self) -> None:
+        while not self.lives or self.attempts == 0:
+            turn = await self.gate.enter("cdn.invalid")
+            self.attempts += 1
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
+            await self.clock.sleep(0.1)
+            self._under_way -= 1
+            if self.lives:
+                turn.good()
+                self.connected += 1
+                return
+            turn.end()
+
+
+def test_a_dead_host_is_tried_for_all_its_channels_by_one():
+    """Every two seconds, however many wait; and all go on within seconds when it is back."""
+
+    async def scenario() -> tuple[int, int, int]:
+        clock = FakeClock()
+        crowd = Crowd(Gate(clock), clock, 100)
+        await clock.advance(10)
+        before = crowd.attempts
+        await clock.advance(60)
+        probes = crowd.attempts - before
+        crowd.lives = True
+        await clock.advance(10)
+        await asyncio.gather(*crowd.tasks)
+        return probes, crowd.most, crowd.connected
+
+    probes, most, connected = asyncio.run(scenario())
+
+    assert 25 <= probes <= 31
+    assert most <= 8
+    assert connected == 100
+
+
+def test_another_host_does_not_wait_for_a_dead_one():
+    async def scenario() -> float:
+        clock = FakeClock()
+        gate = Gate(clock)
+        crowd = Crowd(gate, clock, 20)
+        await clock.advance(30)
+        asked = clock.monotonic()
+        (await gate.enter("other.invalid")).good()
+        for task in crowd.tasks:
+            task.cancel()
+        await asyncio.gather(*crowd.tasks, return_exceptions=True)
+        return clock.monotonic() - asked
+
+    assert asyncio.run(scenario()) == 0.0
+
+
+def test_a_host_with_a_listener_is_not_dead_whatever_else_fails_there():
+    """One mount of many is missing: that keeps nobody from the others."""
+
+    async def scenario() -> float:
+        clock = FakeClock()
+        gate = Gate(clock)
+        (await gate.enter("a")).good()
+        for _ in range(10):
+            (await gate.enter("a")).end()
+        asked = clock.monotonic()
+        await clock.advance(1)
+        (await gate.enter("a")).good()
+        return clock.monotonic() - asked
+
+    assert asyncio.run(scenario()) == 1.0
+
+
+def test_who_gives_up_waiting_leaves_its_place_to_the_next():
+    async def scenario() -> bool:
+        clock = FakeClock()
+        gate = Gate(clock)
+        turns = [await gate.enter("a") for _ in range(8)]
+        gone, next_one = (asyncio.create_task(gate.enter("a")) for _ in range(2))
+        await clock.idle()
+        gone.cancel()
+        turns[0].good()
+        await clock.advance(1)
+        return next_one.done()
+
+    assert asyncio.run(scenario())
 
 
 def test_a_burst_does_not_inflate_the_bit_rate():
