@@ -1,0 +1,61 @@
+"""`python -m tests.chaos`: draw a plan or play one again, and print what was found as one JSON object."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from tests.chaos import course, plan
+from tests.chaos.plan import KINDS
+
+SCOPES = sorted({kind.scope for kind in KINDS.values()})
+
+
+@click.command()
+@click.option("--seed", type=int, default=None, help="What the dice begin with; the time, if not given.")
+@click.option("--channels", default=20, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--seconds", default=180.0, show_default=True, help="From the first capture to the last fault healed."
+)
+@click.option("--every", default=5.0, show_default=True, help="Seconds between faults.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Only these kinds of faults.")
+@click.option("--replay", type=click.Path(exists=True, path_type=Path), help="A plan.json that was kept.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where everything is kept; a new one if not given."
+)
+@click.option("--only-draw", is_flag=True, help="Print the plan and do nothing.")
+def main(
+    seed: int | None,
+    channels: int,
+    seconds: float,
+    every: float,
+    scopes: tuple[str, ...],
+    replay: Path | None,
+    folder: Path | None,
+    only_draw: bool,
+) -> None:
+    """Exit status 1 if anything was violated; the folder has the plan, the journals and the logs."""
+    if replay is not None:
+        drawn = plan.read(replay.read_text())
+    else:
+        seed = int(time.time()) if seed is None else seed
+        drawn = plan.draw(seed, channels, seconds, every, scopes or SCOPES)
+    if only_draw:
+        click.echo(drawn.written())
+        return
+    folder = folder or Path(tempfile.mkdtemp(prefix="streamrec-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(drawn.written())
+    click.echo(f"seed {drawn.seed}, {len(drawn.steps)} faults, kept in {folder}", err=True)
+    found = course.run(drawn, folder)
+    (folder / "verdict.json").write_text(found.written())
+    click.echo(found.written())
+    sys.exit(1 if found.violations else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""How each kind of fault is done and undone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+from tests.chaos.plan import KINDS, Step
+from tests.chaos.world import Channel, World
+from tests.station.mount import Fault, Mount
+
+Undo = Callable[[], None]
+_HTML = b"<!DOCTYPE html><html><body>Gone fishing.</body></html>" * 40
+
+
+def _nothing() -> None:
+    """There is nothing to undo."""
+
+
+def begin(world: World, step: Step) -> Undo:
+    """Do it; what undoes it. A thing that is not there (any more) is left alone."""
+    scope = KINDS[step.kind].scope
+    if step.channel is None:
+        return _SCOPES[scope](world, step.kind)
+    channel = world.channels[step.channel]
+    if channel.is_deleted:
+        return _nothing
+    return _source(world, channel.mount, step.kind) if scope == "source" else _channel(world, channel, step.kind)
+
+
+# --- the station ------------------------------------------------------------------------------------------
+
+
+def _source(world: World, mount: Mount, kind: str) -> Undo:
+    if kind in {"fin", "rst"}:
+        mount.hang_up(reset=kind == "rst")
+        return _nothing
+    if kind == "shut":
+        world.station.shut(mount)
+        return lambda: world.station.reopen(mount)
+    if kind in _REFUSALS:
+        status, body, headers = _REFUSALS[kind]
+        mount.refuse(status, body, **headers)
+    else:
+        mount.fault = _FAULTS[kind]
+    return _nothing if kind in {"page", "torn"} else lambda: setattr(mount, "fault", None)
+
+
+_REFUSALS: dict[str, tuple[str, bytes, dict[str, str]]] = {
+    "denied": ("403 Forbidden", b"", {}),
+    "busy": ("503 Service Unavailable", b"", {"Retry_After": "3"}),
+    "web_page": ("200 OK", _HTML, {"Content_Type": "text/html"}),
+}
+_FAULTS = {
+    "stall": Fault.STALL,
+    "drip": Fault.DRIP,
+    "silent": Fault.SILENT,
+    "slow_head": Fault.SLOW_HEAD,
+    "garbage": Fault.GARBAGE,
+    "page": Fault.PAGE,
+    "torn": Fault.TRUNCATE,
+    "flips": Fault.FLIP,
+}
+
+
+# --- the API ----------------------------------------------------------------------------------------------
+
+
+def _channel(world: World, channel: Channel, kind: str) -> Undo:
+    path = f"/channel/{channel.id}"
+    if kind == "disable":
+        world.ask("PATCH", path, {"enabled": False})
+        return lambda: _enable(world, channel)
+    if kind == "rename":
+        world.ask("PATCH", path, {"name": f"Chaos {channel.number}, renamed"})
+    elif kind == "move" and world.spares:
+        before, after = channel.mount, world.spares.pop(0)
+        channel.mounts.append(after)
+        world.ask("PATCH", path, {"url": world.station.url(after.name)})
+        world.spares.append(before)
+    elif kind == "delete":
+        channel.is_deleted = True
+        world.ask("DELETE", path)
+    elif kind == "create" and world.spares:
+        world.create(world.spares.pop(0))
+    return _nothing
+
+
+def _enable(world: World, channel: Channel) -> None:
+    if not channel.is_deleted:
+        world.ask("PATCH", f"/channel/{channel.id}", {"enabled": True})
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+
+def _recorder(world: World, kind: str) -> Undo:
+    recorder = world.recorder()
+    if recorder is None:
+        return _nothing
+    if kind == "recorder_kill":
+        recorder.kill()
+    elif kind == "recorder_restart":
+        recorder.terminate()
+    else:
+        return _frozen([recorder])
+    return _nothing
+
+
+def _database(world: World, kind: str) -> Undo:
+    postmaster = world.postmaster()
+    if postmaster is None:
+        return _nothing
+    with suppress(psutil.NoSuchProcess):
+        if kind == "backend_kill":
+            backends = [child for child in postmaster.children() if "streamrec" in "".join(child.cmdline())]
+            if backends:
+                backends[0].kill()
+        elif kind == "database_restart":
+            os.kill(postmaster.pid, signal.SIGQUIT)  # immediate: postgres(1)
+        else:
+            return _frozen([postmaster, *postmaster.children()])
+    return _nothing
+
+
+def _frozen(processes: list[psutil.Process]) -> Undo:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+
+    def resume() -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    return resume
+
+
+# --- the disk ---------------------------------------------------------------------------------------------
+
+
+def _disk(world: World, _: str) -> Undo:
+    """Full: a file takes what is left. (Read-only cannot be had while files are open: mount(2), EBUSY.)"""
+    if not world.archive.is_mount():
+        return _nothing
+    filler = world.archive / ".filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as sink:
+        while True:
+            sink.write(bytes(1 << 20))
+    return lambda: filler.unlink(missing_ok=True)
+
+
+_SCOPES = {"recorder": _recorder, "database": _database, "disk": _disk}

@@ -1,0 +1,134 @@
+"""What goes wrong when: drawn from a seed, written as JSON, and played again from there. Pure."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+QUIET_SECONDS: Final = 15.0  # before the first fault, when every channel has come to run
+HEALING_SECONDS: Final = 25.0  # without a new fault in the end
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A fault: what it befalls, its length at most, how often it is drawn, the seconds of rest after it."""
+
+    scope: str  # "source", "channel", "recorder", "database" or "disk"
+    seconds: float
+    weight: int = 3
+    rest: float = 12.0
+
+
+KINDS: Final = {
+    "fin": Kind("source", 0),
+    "rst": Kind("source", 0),
+    "stall": Kind("source", 8),
+    "drip": Kind("source", 8, 1),
+    "silent": Kind("source", 7, 1),
+    "slow_head": Kind("source", 7, 1),
+    "shut": Kind("source", 5),
+    "denied": Kind("source", 5),
+    "busy": Kind("source", 2),
+    "web_page": Kind("source", 5, 1),
+    "garbage": Kind("source", 8, 1),
+    "page": Kind("source", 0, 1),
+    "torn": Kind("source", 0, 1),
+    "flips": Kind("source", 6, 1),
+    "disable": Kind("channel", 4, 2),
+    "rename": Kind("channel", 0, 1),
+    "move": Kind("channel", 0, 2),
+    "delete": Kind("channel", 0, 1),
+    "create": Kind("channel", 0, 1),
+    "recorder_kill": Kind("recorder", 0, 4, 18),
+    "recorder_freeze": Kind("recorder", 3, 2, 12),
+    "recorder_long_freeze": Kind("recorder", 10, 2, 20),
+    "recorder_restart": Kind("recorder", 0, 3, 18),
+    "backend_kill": Kind("database", 0, 2, 12),
+    "database_restart": Kind("database", 0, 2, 15),
+    "database_freeze": Kind("database", 4, 2, 12),
+    "disk_full": Kind("disk", 5, 2, 15),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """At so many seconds, this kind befalls this channel (or the whole instance) for so long."""
+
+    at: float
+    kind: str
+    channel: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run."""
+
+    seed: int
+    channels: int
+    seconds: float
+    steps: tuple[Step, ...]
+
+    def written(self) -> str:
+        """As JSON, for `--replay`."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def read(text: str) -> Plan:
+    """What `Plan.written` wrote; raises ValueError if it is something else."""
+    found = json.loads(text)
+    return Plan(**{**found, "steps": tuple(Step(**step) for step in found["steps"])})
+
+
+def draw(seed: int, channels: int, seconds: float, every: float, scopes: Sequence[str]) -> Plan:
+    """A plan with a fault every `every` seconds, each kind of these `scopes` once before any comes by its weight.
+
+    What befalls one thing never meets itself; different things fail together.
+    """
+    dice = random.Random(seed)
+    kinds = {name: kind for name, kind in KINDS.items() if kind.scope in scopes}
+    first = list(kinds)
+    dice.shuffle(first)
+    busy: dict[str, float] = {}
+    steps: list[Step] = []
+    for at in _times(seconds, every):
+        step = _drawn(dice, kinds, first, busy, channels, at)
+        if step is not None:
+            steps.append(step)
+    return Plan(seed, channels, seconds, tuple(steps))
+
+
+def _times(seconds: float, every: float) -> Iterator[float]:
+    at = QUIET_SECONDS
+    while at < seconds - HEALING_SECONDS:
+        yield round(at, 3)
+        at += every
+
+
+def _drawn(
+    dice: random.Random,
+    kinds: dict[str, Kind],
+    first: list[str],
+    busy: dict[str, float],
+    channels: int,
+    at: float,
+) -> Step | None:
+    """The next step; None if nothing that is free was drawn."""
+    for _ in range(50):
+        name = first[-1] if first else dice.choices(list(kinds), [kind.weight for kind in kinds.values()])[0]
+        kind = kinds[name]
+        is_one = kind.scope in {"source", "channel"}
+        channel = dice.randrange(channels) if is_one else None
+        place = f"channel {channel}" if is_one else kind.scope
+        if busy.get(place, 0.0) > at:
+            dice.shuffle(first)
+            continue
+        if first:
+            first.remove(name)
+        lasts = round(kind.seconds * dice.uniform(0.6, 1.0), 3)
+        busy[place] = at + lasts + kind.rest
+        return Step(at, name, channel, lasts)
+    return None

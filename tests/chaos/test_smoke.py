@@ -1,0 +1,25 @@
+"""A minute of chaos, always the same one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import course, plan
+from tests.chaos.test_plan import SCOPES
+
+SEED = 11
+KINDS = {"recorder_kill", "database_restart"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_minute_of_chaos_violates_nothing(tmp_path: Path) -> None:
+    """Sources, channels, the recorder, the database and the disk fail; then the oracle has nothing to say."""
+    drawn = plan.draw(SEED, 6, 70, 2.5, SCOPES)
+
+    found = course.run(drawn, tmp_path)
+
+    assert {step.kind for step in drawn.steps} >= KINDS
+    assert found.violations == [], found.written()
