@@ -66,10 +66,11 @@ class Child:
         register: Path | None = None,
         memory_bytes: int = 3 << 29,
         has_input: bool = False,
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers.
 
-        `has_input`: stdin is a pipe for `write_input`, else it is empty.
+        `has_input`: stdin is a pipe for `write_input`, else it is empty. `pass_fds`: descriptors it has too.
         """
         self._process = subprocess.Popen(
             command,
@@ -79,6 +80,7 @@ class Child:
             bufsize=0,
             env=environment(),
             start_new_session=True,
+            pass_fds=pass_fds,
             preexec_fn=_limits(os.getpid(), memory_bytes),
         )
         assert self._process.stdout is not None

@@ -16,16 +16,17 @@ import pytest
 from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
 from streamrec.models import GapReason
+from streamrec.recorder.beat import Beat
 from streamrec.recorder.capture import Capture, Order, Tools
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address
 from streamrec.recorder.facts import GapNoted, RunStarted, SegmentClosed
 from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.gate import Gate
+from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.hls import Sources
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
-from tests.fakes import ScriptedSource
 from tests.station import clips, hls, programs
 from tests.station.clips import VIDEO_RATE, Clip
 from tests.station.hls import Origin, Piece, Show
@@ -96,7 +97,8 @@ def recorded(folder: Path, origin: Origin, enough: Callable[[], bool], *, path: 
 async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], path: str) -> Recorded:
     clock = SystemClock()
     spool, archive = Spool(folder / "spool"), Tree(folder / "archive")
-    opener = Sources(Resolver(clock, (origin.authority,)), clock, lambda _: ScriptedSource(clock))
+    resolver = Resolver(clock, (origin.authority,))
+    opener = Sources(resolver, clock, ffmpeg.Sources(programs.ffmpeg(), clock, (), folder, resolver))
     with ThreadPoolExecutor(2) as threads:
         tools = Tools(
             clock=clock,
@@ -105,6 +107,7 @@ async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], pa
             spool=spool,
             disk=Disk(threads),
             gate=Gate(clock),
+            beat=Beat(clock),
             totals=Totals(),
             recorder_id=uuid4(),
         )

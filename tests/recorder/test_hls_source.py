@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,14 +17,15 @@ from streamrec.egress import Credentials
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Skipped
 from streamrec.recorder.fetch.dial import Resolver
+from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.hls import Sources
 from tests import samples
-from tests.fakes import ScriptedSource
-from tests.station import clips, hls
+from tests.station import clips, hls, programs
 from tests.station.clips import Clip
 from tests.station.hls import Origin, Piece, Show
 
 SECONDS = 25.0
+CHILDREN = Path(tempfile.gettempdir()) / "streamrec-test-children"
 FRAGMENTS = ("-bsf:a", "aac_adtstoasc", "-hls_segment_type", "fmp4", "-hls_segment_filename", "s%03d.m4s")
 
 
@@ -65,7 +67,8 @@ class Hurried(SystemClock):
 def sources(*origins: Origin, clock: SystemClock | None = None) -> Sources:
     clock = clock or SystemClock()
     allow = tuple(origin.authority for origin in origins)
-    return Sources(Resolver(clock, allow), clock, lambda _: ScriptedSource(clock))
+    resolver = Resolver(clock, allow)
+    return Sources(resolver, clock, ffmpeg.Sources(programs.ffmpeg(), clock, allow, CHILDREN, resolver))
 
 
 Act = Callable[[list[Event]], object]
@@ -513,6 +516,35 @@ def test_tokens_that_expire_are_fetched_anew(origin: Origin, folder: Path, cut: 
 
     assert (data(events), runs(events)) == (files(folder, cut, 2, 7), 1)
     assert len(origin.asked("live.m3u8")) == 2
+
+
+@pytest.mark.parametrize("options", [(), FRAGMENTS[2:]], ids=["ts", "fmp4"])
+def test_a_picture_and_a_sound_that_are_listed_apart_are_put_together(
+    origin: Origin, television: Clip, tmp_path: Path, options: tuple[str, ...]
+):
+    """All of both, in step; ffmpeg is given bytes and no address."""
+    parts = {"v": ("-map", "0:v", *options), "a": ("-map", "0:a", *(FRAGMENTS[:2] if options else ()), *options)}
+    for name, arguments in parts.items():
+        init = ("-hls_fmp4_init_filename", f"{name}.mp4") if options else ()
+        names = ("-hls_segment_filename", f"{name}%03d.bin", *init)
+        cut = hls.cut(television, tmp_path / name, *arguments, *names)
+        origin.show(Show(cut), tmp_path / name, f"{name}.m3u8")
+    text = '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="n",DEFAULT=YES,URI="a.m3u8"\n'
+    text += '#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a"\nv.m3u8\n'
+    origin.pages["live.m3u8"] = lambda _: hls.answer(text.encode())
+
+    events = heard(sources(origin), origin.url(), has(9))
+
+    path = tmp_path / "recorded.ts"
+    path.write_bytes(b"".join(data(events)))
+    pictures = clips.numbered(clips.frame_hashes(path, video=True), television)
+    source, sound = clips.sound_hashes(television.path), clips.sound_hashes(path)
+    assert events[0] == Opened(FileFormat.TS, "h264+aac", "hls")
+    assert pictures == list(range(pictures[0], pictures[0] + len(pictures)))
+    assert len(pictures) >= 7 * clips.VIDEO_RATE
+    at = source.index(sound[0])
+    assert sound == source[at : at + len(sound)]
+    assert len(sound) / 48_000 * 1024 == pytest.approx(len(pictures) / clips.VIDEO_RATE, abs=1.1)
 
 
 # --- hostile lists ----------------------------------------------------------------------------------------

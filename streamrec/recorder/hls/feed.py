@@ -66,14 +66,22 @@ class Feed:
     """Follows the presentation at an address until `next` raises Refused. Cancelling `next` ends it too."""
 
     def __init__(
-        self, lists: Lists, session: Session, clock: Clock, *, last: Last | None, wanted_seconds: float | None
+        self,
+        lists: Lists,
+        session: Session,
+        clock: Clock,
+        *,
+        last: Last | None = None,
+        wanted_seconds: float | None = None,
+        first: int | None = None,
     ) -> None:
-        """`last` and `wanted_seconds` say where to begin: see `window.beginning`."""
+        """`last` and `wanted_seconds` say where to begin: see `window.beginning`; `first` does if it is listed."""
         self._lists = lists
         self._session = session
         self._clock = clock
         self._last = last
         self._wanted_seconds = wanted_seconds
+        self._first = first
         self._seen = Seen()
         self._pace = Pace()
         self._due: deque[_Due] = deque()
@@ -145,7 +153,9 @@ class Feed:
         if not is_first:
             return self._seen.news(media, self._clock.monotonic() - self._newest_at)
         _require_live(media)
-        segments = beginning(media, self._last, self._wanted_seconds)
+        from_first = [each for each in media.segments if self._first is not None and each.sequence >= self._first]
+        is_listed = bool(from_first) and from_first[0].sequence == self._first
+        segments = from_first if is_listed else beginning(media, self._last, self._wanted_seconds)
         if segments:
             self._seen.begin(segments)
         return News(segments)

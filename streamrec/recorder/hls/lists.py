@@ -21,6 +21,11 @@ _FIELDS: Final = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
 class SeparateSound(Exception):
     """The best variant has its sound in another playlist."""
 
+    def __init__(self, picture: StreamUrl, sound: StreamUrl) -> None:
+        super().__init__("the sound is in another playlist")
+        self.picture = picture
+        self.sound = sound
+
 
 def ranked(variants: Sequence[Variant], max_bandwidth: int | None) -> list[Variant]:
     """The variants that may be recorded, best first; above the limit only where there is nothing below. Pure."""
@@ -92,7 +97,7 @@ class Lists:
         if chosen.uri in self._failed:
             self._failed.clear()  # all of them; the best may be back
         if chosen.sound_uri is not None:
-            raise SeparateSound
+            raise SeparateSound(resolve(self.address, chosen.uri), resolve(self.address, chosen.sound_uri))
         before, self._variant = self._variant, chosen.uri
         self.is_other_variant = before is not None and _path(before) != _path(chosen.uri)
         self._url = resolve(self.address, chosen.uri)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final
 
 from streamrec import egress
 from streamrec.clock import Clock
+from streamrec.egress import StreamUrl
 from streamrec.errors import Invalid
 from streamrec.models import GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Skipped, Source
@@ -19,20 +20,21 @@ from streamrec.recorder.hls.contents import contents
 from streamrec.recorder.hls.feed import Feed, Fetched, Missing, Step
 from streamrec.recorder.hls.lists import Lists, SeparateSound
 from streamrec.recorder.hls.window import Last
+from streamrec.recorder.sources.ffmpeg import Sources as FfmpegSources
 from streamrec.recorder.sources.icy import STOPPED
+from streamrec.recorder.sources.mix import Duet
 
 MOST_KNOWN: Final = 4096
-Open = Callable[[Address], Source]
 
 
 class Sources:
     """Opens HLS sources, and remembers per address which segment was the last."""
 
-    def __init__(self, resolver: Resolver, clock: Clock, elsewhere: Open) -> None:
-        """`elsewhere` opens what must be put together from several playlists."""
+    def __init__(self, resolver: Resolver, clock: Clock, ffmpeg: FfmpegSources) -> None:
+        """`ffmpeg` puts together what is listed apart; it is given no address."""
         self.resolver = resolver
         self.clock = clock
-        self.elsewhere = elsewhere
+        self.ffmpeg = ffmpeg
         self._last: dict[Address, Last] = {}
 
     def open(self, address: Address) -> Source:
@@ -58,62 +60,36 @@ class HlsSource:
         self._sources = sources
         self._address = address
         self._max_bandwidth = max_bandwidth
-        self._inner: Source | None = None
-        self._working: asyncio.Future[Step] | None = None
+        self._working: asyncio.Future[Event] | None = None
         self._is_closing = False
 
     async def events(self) -> AsyncGenerator[Event]:
         try:
-            async with aclosing(self._recorded()) as events:
-                async for event in events:
+            start = egress.parse(self._address.url)
+        except Invalid as exc:
+            yield Closed(GapReason.UNSUPPORTED, exc.detail)
+            return
+        session = Session(self._sources.resolver, start, self._address.credentials)
+        try:
+            async with aclosing(self._recorded(session, start)) as events:
+                while (event := await self._next(events)) is not None:
                     yield event
-        except SeparateSound:
-            self._inner = self._sources.elsewhere(self._address)
-            if self._is_closing:
-                await self._inner.close()
-            async with aclosing(self._inner.events()) as events:
-                async for event in events:
-                    yield event
+            yield STOPPED
         except Refused as exc:
             yield Closed(exc.reason, exc.detail, exc.retry_after_seconds)
+        finally:
+            session.close()
 
     async def close(self) -> None:
         self._is_closing = True
         if self._working is not None:
             self._working.cancel()
-        if self._inner is not None:
-            await self._inner.close()
 
-    async def _recorded(self) -> AsyncGenerator[Event]:
-        """The events of the attempt. Raises Refused, and SeparateSound."""
-        try:
-            start = egress.parse(self._address.url)
-        except Invalid as exc:
-            raise Refused(GapReason.UNSUPPORTED, exc.detail) from exc
-        sources, address = self._sources, self._address
-        session = Session(sources.resolver, start, address.credentials)
-        try:
-            feed = Feed(
-                Lists(session, start, max_bandwidth=self._max_bandwidth),
-                session,
-                sources.clock,
-                last=sources.last(address),
-                wanted_seconds=address.wanted_seconds,
-            )
-            while (step := await self._next(feed)) is not None:
-                for event in _told(step):
-                    yield event
-                if feed.last is not None:
-                    sources.note(address, feed.last)
-            yield STOPPED
-        finally:
-            session.close()
-
-    async def _next(self, feed: Feed) -> Step | None:
-        """The feed's next step; None once the attempt is closed."""
+    async def _next(self, events: AsyncGenerator[Event]) -> Event | None:
+        """The next event; None once the attempt is closed. Raises Refused."""
         if self._is_closing:
             return None
-        self._working = asyncio.ensure_future(feed.next())
+        self._working = asyncio.ensure_future(anext(events))
         try:
             return await self._working
         except asyncio.CancelledError:
@@ -123,6 +99,37 @@ class HlsSource:
         finally:
             self._working.cancel()
             self._working = None
+
+    async def _recorded(self, session: Session, start: StreamUrl) -> AsyncGenerator[Event]:
+        """What is recorded, without an end. Raises Refused."""
+        lists = Lists(session, start, max_bandwidth=self._max_bandwidth)
+        try:
+            async for event in self._solo(self._feed(session, lists)):
+                yield event
+        except SeparateSound as exc:
+            picture, sound = exc.picture, exc.sound
+        duet = Duet(
+            self._feed(session, Lists(session, picture)),
+            lambda first: self._feed(session, Lists(session, sound), first),
+            self._sources.ffmpeg,
+            self._sources.clock,
+        )
+        async with aclosing(duet.events()) as events:
+            async for event in events:
+                yield event
+
+    def _feed(self, session: Session, lists: Lists, first: int | None = None) -> Feed:
+        last = self._sources.last(self._address) if first is None else None
+        wanted_seconds = self._address.wanted_seconds
+        return Feed(lists, session, self._sources.clock, last=last, wanted_seconds=wanted_seconds, first=first)
+
+    async def _solo(self, feed: Feed) -> AsyncGenerator[Event]:
+        while True:
+            step = await feed.next()
+            for event in _told(step):
+                yield event
+            if feed.last is not None:
+                self._sources.note(self._address, feed.last)
 
 
 def _told(step: Step) -> Iterator[Event]:

@@ -44,7 +44,7 @@ class Sources:
         self.clock = clock
         self.ffmpeg = ffmpeg
         self.hangups = Hangups()
-        native = HlsSources(resolver, clock, ffmpeg.open)
+        native = HlsSources(resolver, clock, ffmpeg)
         self._elsewhere: dict[Kind, Open] = {Kind.HLS: hls or native.open, Kind.MANIFEST: ffmpeg.open}
         self._known: dict[Address, Kind] = {}
 
