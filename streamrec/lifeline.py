@@ -14,13 +14,21 @@ import sys
 import threading
 
 VARIABLE = "STREAMREC_LIFELINE"
+_HELD = "STREAMREC_LIFELINE_HELD"  # in the environment, because this module may be loaded twice in a process
 
 
 def watch() -> None:
     """End this process when its starter is gone, if it has a lifeline."""
     descriptor = os.environ.pop(VARIABLE, None)
     if descriptor is not None:
+        os.environ[_HELD] = descriptor
         threading.Thread(target=_wait, args=(int(descriptor),), name="lifeline", daemon=True).start()
+
+
+def held() -> int | None:
+    """The descriptor of this process's lifeline, for another one that is to end with the same starter."""
+    descriptor = os.environ.get(_HELD)
+    return None if descriptor is None else int(descriptor)
 
 
 def _wait(descriptor: int) -> None:

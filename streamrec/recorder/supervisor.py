@@ -134,14 +134,14 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._wait_seconds)
 
-    async def hand_over(self, seconds: float) -> bool:
-        """While `run` goes on: wait for others to take over everything; whether they did within that time."""
-        ends_at = self._tools.clock.monotonic() + seconds
-        while (self._captures or self._handing_over) and self.has_peers:
-            if self._tools.clock.monotonic() >= ends_at:
-                return False
+    async def hand_over(self, seconds: float, *, peers_within: float = 0.0) -> None:
+        """While `run` goes on: wait for others to take over everything, as long as there are any."""
+        began = self._tools.clock.monotonic()
+        while self._captures or self._handing_over:
+            passed = self._tools.clock.monotonic() - began
+            if passed >= seconds or (not self.has_peers and passed >= peers_within):
+                return
             await self._tools.clock.sleep(HAND_OVER_TICK)
-        return not self._captures
 
     async def stop(self) -> None:
         """End every capture; what does not end in time is abandoned to the next start's salvage."""
@@ -198,7 +198,7 @@ class Supervisor:
             for channel_id, epoch in held.epochs.items()
             if channel_id in found and channel_id not in self._handing_over
         }
-        running = {channel_id: capture.order for channel_id, capture in self._captures.items()}
+        running = {id_: capture.order for id_, capture in self._captures.items() if id_ not in self._handing_over}
         for action in reconcile(ours, running):
             match action:
                 case Stop():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -26,7 +28,8 @@ from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
 from streamrec.media import binary, process
 from streamrec.models import GapReason, Recording
-from streamrec.recorder import ledger, recovery, registry
+from streamrec.recorder import ledger, recovery, registry, replacement
+from streamrec.recorder.background import background, first, watch_lag
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.capture import Tools
 from streamrec.recorder.disk import Disk
@@ -51,7 +54,9 @@ WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database
 REPORT_SECONDS: Final = 2.0
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
-LAG_SECONDS: Final = 0.5
+UNHURRIED_SECONDS: Final = 120.0  # for handing over everything, when nothing presses
+PEERS_SECONDS: Final = 5.0  # until another recorder must have shown itself, to be waited for
+STAND_IN_TICK: Final = 0.1
 LAST_ROWS_SECONDS: Final = 0.8
 
 
@@ -67,10 +72,13 @@ def run(settings: Settings) -> None:
     if settings.egress_allow:
         log.warning("special addresses may be captured", allowed=settings.egress_allow)
     engine = db.connect(settings, application="streamrec-recorder")
+    worker = _Worker(settings, engine, found)
     try:
-        asyncio.run(_Worker(settings, engine, found).run())
+        asyncio.run(worker.run())
     finally:
         engine.dispose()
+    if worker.stand_in is not None and not worker.was_stopped:
+        replacement.begin_anew(worker.stand_in.pid)
 
 
 @dataclass
@@ -92,6 +100,9 @@ class _Worker:
         self.holdings = Holdings(placement, member, monotonic=SystemClock().monotonic, ttl_seconds=ttl_seconds)
         self.totals = Totals()
         self.stopping = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.replacing = asyncio.Event()
+        self.stand_in: subprocess.Popen[bytes] | None = None
         self.changed: set[int] = set()
         self.has_changed = asyncio.Event()
 
@@ -99,6 +110,8 @@ class _Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
+        loop.add_signal_handler(signal.SIGUSR1, self.leaving.set)
+        loop.add_signal_handler(signal.SIGUSR2, self.replacing.set)
         loop.set_default_executor(ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="wait"))
         with ExitStack() as stack:
             archive = stack.enter_context(Tree(self.settings.archive_dir))
@@ -122,6 +135,11 @@ class _Worker:
             quarantine=self.quarantine,
             bury=self.holdings.placement.bury,
         )
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether somebody asked for the end, and not only for another beginning."""
+        return self.stopping.is_set() or self.leaving.is_set()
 
     # --- joining
 
@@ -193,10 +211,11 @@ class _Worker:
             self._report(supervisor),
             self._account(spool, archive, heirs),
             self._inherit(supervisor, heirs, children),
-            _watch_lag(),
+            watch_lag(),
         ]
-        async with _background(tasks) as failed:
-            await _first(self.stopping.wait(), failed)
+        async with background(tasks) as failed:
+            await asyncio.to_thread(replacement.relieve)
+            await first(self.stopping.wait(), self.leaving.wait(), self._replaced(supervisor), failed)
             log.info("recorder stopping", captures=len(supervisor.captures))
             await self._part(supervisor)
         await supervisor.stop()
@@ -206,10 +225,29 @@ class _Worker:
 
     async def _part(self, supervisor: Supervisor) -> None:
         """Let other recorders take over what they can before the captures end."""
-        if not supervisor.has_peers:
+        if not supervisor.has_peers and self.stopping.is_set():
             return
         if await asyncio.to_thread(_attempted, self.holdings.drain):
+            if not self.stopping.is_set():
+                unhurried = supervisor.hand_over(UNHURRIED_SECONDS, peers_within=PEERS_SECONDS)
+                await first(unhurried, self.stopping.wait())
             await supervisor.hand_over(self.settings.stop_seconds / 2)
+
+    async def _replaced(self, supervisor: Supervisor) -> None:
+        """Return once this process was told to begin anew, and a stand-in is there to take over."""
+        while True:
+            await self.replacing.wait()
+            self.replacing.clear()
+            self.stand_in = await asyncio.to_thread(replacement.start_stand_in)
+            log.info("a stand-in was started", pid=self.stand_in.pid)
+            ends_at = time.monotonic() + UNHURRIED_SECONDS
+            while self.stand_in.poll() is None and time.monotonic() < ends_at:
+                if supervisor.has_peers:
+                    return
+                await asyncio.sleep(STAND_IN_TICK)
+            log.error("the stand-in does not record; this recorder goes on")
+            self.stand_in.kill()
+            self.stand_in = None
 
     async def _inherit(self, supervisor: Supervisor, heirs: Inheritance, children: Path) -> None:
         """See to what recorders of this data folder have left that have died."""
@@ -339,44 +377,3 @@ def _fill_holes(reason: GapReason, detail: str, age: timedelta) -> None:
         count = ledger.fill_holes(session, reason, detail, age=age)
     if count:
         log.warning("time that nothing spoke of was made a gap", gaps=count, reason=reason.value)
-
-
-async def _watch_lag() -> None:
-    """Say so when the loop was blocked: every capture waited with it."""
-    loop = asyncio.get_running_loop()
-    while True:
-        before = loop.time()
-        await asyncio.sleep(1.0)
-        lag = loop.time() - before - 1.0
-        if lag > LAG_SECONDS:
-            log.warning("the event loop was blocked", seconds=round(lag, 2))
-
-
-async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
-    """Return when one of `waits` is over; raises what it raises."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in rest:
-        task.cancel()
-    for task in done:
-        task.result()
-
-
-@asynccontextmanager
-async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.Future[None]]:
-    """Run `work` beside the body; the future raises what the first of them that fails raised."""
-    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None and not failed.done():
-            failed.set_exception(task.exception())  # type: ignore[arg-type]
-
-    tasks = [asyncio.create_task(each) for each in work]
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield failed
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
