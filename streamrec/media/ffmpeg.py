@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ffmpeg
 
@@ -12,11 +12,13 @@ PIPE: Final = "pipe:0"
 """The input of an ffmpeg that we feed, and that opens nothing itself."""
 IO_SECONDS: Final = 5  # no byte for so long ends a read; the media watchdog is there for the rest
 ANALYZE_SECONDS: Final = 3
+# ICY titles are told at "verbose" and nowhere else.
+_QUIET: Final = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+verbose")
 
 # What each scheme may open. A redirect or playlist must not lead ffmpeg to file:, concat:, data: and the like.
 _PROTOCOLS: Final = {
-    "http": "http,https,tcp,tls,crypto",
-    "https": "http,https,tcp,tls,crypto",
+    "http": "http,https,httpproxy,tcp,tls,crypto",
+    "https": "http,https,httpproxy,tcp,tls,crypto",
     "rtmp": "rtmp,tcp",
     "rtmps": "rtmps,tls,tcp",
     "rtsp": "rtsp,rtp,tcp",
@@ -81,16 +83,23 @@ def format_for(video: str | None, audio: str | None) -> FileFormat | None:
     return None
 
 
-def probe_command(executable: str, url: str) -> list[str]:
+def probe_command(executable: str, url: str, *, proxy: str | None = None) -> list[str]:
     """Read the first packets as a capture would, and say on stderr what they are.
 
-    `url` may carry credentials; the same selection of streams applies as in `capture_command`.
+    `url` may carry credentials; the same selection of streams applies as in `capture_command`. `proxy` is the
+    only way to http and https addresses.
     """
-    return _command(executable, url, "pipe:1", {"f": "null", "c": "copy", "t": "0.1"}, [])
+    return _command(executable, _Input(url, proxy), {"f": "null", "c": "copy", "t": "0.1"}, [])
 
 
 def capture_command(
-    executable: str, url: str, *, file_format: FileFormat, video: str | None, audio: str | None
+    executable: str,
+    url: str,
+    *,
+    file_format: FileFormat,
+    video: str | None,
+    audio: str | None,
+    proxy: str | None = None,
 ) -> list[str]:
     """Copy the best picture and the best sound of `url`, unchanged, to stdout as `file_format`."""
     options: dict[str, Any] = {"c": "copy", "flush_packets": 1, "map_metadata": -1, **_OUTPUT[file_format]}
@@ -103,28 +112,35 @@ def capture_command(
         unwanted.append("-vn")  # a cover picture is not television
     if audio is None:
         unwanted.append("-an")
-    return _command(executable, url, "pipe:1", options, unwanted)
+    return _command(executable, _Input(url, proxy), options, unwanted)
 
 
-def _command(executable: str, url: str, target: str, options: dict[str, Any], flags: list[str]) -> list[str]:
-    source = ffmpeg.input(url, **_input_options(url))
-    built: list[str] = ffmpeg.compile(ffmpeg.output(source, target, **options), cmd=executable)
-    # ICY titles are told at "verbose" and nowhere else.
-    start = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+verbose"]
-    return [built[0], *start, *built[1:-1], *flags, built[-1]]
+class _Input(NamedTuple):
+    """Where ffmpeg reads, and the only way there for http."""
+
+    url: str
+    proxy: str | None
 
 
-def _input_options(url: str) -> dict[str, Any]:
+def _command(executable: str, given: _Input, options: dict[str, Any], flags: list[str]) -> list[str]:
+    source = ffmpeg.input(given.url, **_input_options(given))
+    built: list[str] = ffmpeg.compile(ffmpeg.output(source, "pipe:1", **options), cmd=executable)
+    return [built[0], *_QUIET, *built[1:-1], *flags, built[-1]]
+
+
+def _input_options(given: _Input) -> dict[str, Any]:
     options: dict[str, Any] = {
         "max_streams": 32,
         "analyzeduration": ANALYZE_SECONDS * 1_000_000,
         "threads": 1,
     }
-    if url == PIPE:
+    if given.url == PIPE:
         return options | {"protocol_whitelist": "pipe", "format_whitelist": _PIPE_FORMATS}
-    scheme = url.partition("://")[0].lower()
+    scheme = given.url.partition("://")[0].lower()
     options |= {"protocol_whitelist": _PROTOCOLS[scheme], "format_whitelist": _FORMATS[scheme]}
     if scheme.startswith("rtsp"):
         # UDP would open ports of ours to anyone; "timeout" because rw_timeout does not reach RTSP's socket.
         return options | {"rtsp_transport": "tcp", "timeout": IO_SECONDS * 1_000_000}
+    if given.proxy is not None and scheme.startswith("http"):
+        options["http_proxy"] = given.proxy
     return options | {"rw_timeout": IO_SECONDS * 1_000_000}

@@ -69,8 +69,12 @@ async def probe_async(
     timeout_seconds: float = 10.0,
     register: Path | None = None,
     clock: Clock | None = None,
+    proxy: str | None = None,
 ) -> MediaInfo:
-    """Connect once, read the first packets and describe them; never raises for what the URL does."""
+    """Connect once, read the first packets and describe them; never raises for what the URL does.
+
+    `proxy` is the only way to http and https addresses.
+    """
     protocol = url.partition("://")[0].lower()
     try:
         await asyncio.to_thread(egress.check, url, tuple(allow))
@@ -80,7 +84,7 @@ async def probe_async(
         return _failed(protocol, Failure(GapReason.UNSUPPORTED, exc.detail))
     secrets = (credentials.username, credentials.password) if credentials else ()
     report = Report(secrets=tuple(filter(None, secrets)))
-    command = ffmpeg.probe_command(executable, egress.with_credentials(url, credentials))
+    command = ffmpeg.probe_command(executable, egress.with_credentials(url, credentials), proxy=proxy)
     status = await _run(command, report, timeout_seconds, register, clock or SystemClock())
     return describe(protocol, report, status)
 

@@ -263,7 +263,8 @@ class _Worker:
 
     def _sources(self, clock: Clock, children: Path) -> Sources:
         allow = tuple(self.settings.egress_allow)
-        return Sources(Resolver(clock, allow), clock, ffmpeg.Sources(self.ffmpeg.path, clock, allow, children))
+        resolver = Resolver(clock, allow)
+        return Sources(resolver, clock, ffmpeg.Sources(self.ffmpeg.path, clock, allow, children, resolver))
 
     def _changed(self, channel_id: int) -> None:
         self.changed.add(channel_id)

@@ -17,6 +17,7 @@ from streamrec.egress import Credentials
 from streamrec.media import process
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Title
+from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.sources.ffmpeg import Sources
 from tests.station import programs
 from tests.station.clips import Clip
@@ -27,7 +28,8 @@ SECONDS = 15.0
 
 def sources(folder: Path, *ports: int) -> Sources:
     allowed = tuple(f"127.0.0.1:{port}" for port in ports)
-    return Sources(programs.ffmpeg(), SystemClock(), allowed, folder / "children")
+    clock = SystemClock()
+    return Sources(programs.ffmpeg(), clock, allowed, folder / "children", Resolver(clock, allowed))
 
 
 Act = Callable[[list[Event]], bool]

@@ -39,8 +39,9 @@ class Hurried(SystemClock):
 
 def sources(folder: Path, *allow: str, clock: SystemClock | None = None, **options) -> Sources:
     clock = clock or SystemClock()
-    children = ffmpeg.Sources(programs.ffmpeg(), clock, allow, folder / "children")
-    return Sources(Resolver(clock, allow), clock, children, **options)
+    resolver = Resolver(clock, allow)
+    children = ffmpeg.Sources(programs.ffmpeg(), clock, allow, folder / "children", resolver)
+    return Sources(resolver, clock, children, **options)
 
 
 Act = Callable[[list[Event]], object]

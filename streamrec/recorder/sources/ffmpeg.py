@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,9 @@ from streamrec.media.process import GRACE_SECONDS, Child
 from streamrec.media.report import Failure, Lines, Report
 from streamrec.models import GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
+from streamrec.recorder.fetch import proxy
+from streamrec.recorder.fetch.dial import Resolver
+from streamrec.recorder.fetch.proxy import Proxy
 
 TICK_SECONDS: Final = 0.2
 BUSY_TICK_SECONDS: Final = 0.01
@@ -36,13 +40,14 @@ class Sources:
     clock: Clock
     allow: tuple[str, ...]
     register: Path
+    resolver: Resolver
     _known: dict[Address, MediaInfo] = field(default_factory=dict)
 
     def open(self, address: Address) -> Source:
         """A new attempt at `address`."""
         return FfmpegSource(self, address)
 
-    async def describe(self, address: Address) -> MediaInfo:
+    async def describe(self, address: Address, proxy: str | None) -> MediaInfo:
         """What is at `address`; asks the network only when the last attempt there did not end well.
 
         The egress rules are checked every time: a name may point somewhere else by now.
@@ -58,6 +63,7 @@ class Sources:
             timeout_seconds=PROBE_SECONDS,
             register=self.register,
             clock=self.clock,
+            proxy=proxy,
         )
         if info.recordable:
             if len(self._known) >= MOST_KNOWN:
@@ -86,6 +92,7 @@ class FfmpegSource:
         self._clock = sources.clock
         self._child: Child | None = None
         self._probing: asyncio.Future[MediaInfo] | None = None
+        self._proxy: Proxy | None = None
         self._is_closing = False
         self._has_media = False
         secrets = (address.credentials.username, address.credentials.password) if address.credentials else ()
@@ -93,11 +100,19 @@ class FfmpegSource:
         self._lines = Lines()
 
     async def events(self) -> AsyncGenerator[Event]:
+        async with AsyncExitStack() as stack:
+            if self._address.url.startswith(("http://", "https://")):
+                self._proxy = await stack.enter_async_context(proxy.opened(self._sources.resolver))
+            async for event in self._attempt():
+                yield event
+
+    async def _attempt(self) -> AsyncGenerator[Event]:
         info = await self._describe()
         if info is None or self._is_closing:
             yield _closed(_STOPPED)
         elif not info.recordable:
-            yield _closed(Failure(info.reason or GapReason.UNKNOWN, info.detail or "It cannot be recorded."))
+            failure = Failure(info.reason or GapReason.UNKNOWN, info.detail or "It cannot be recorded.")
+            yield _closed(self._refusal() or failure)
         else:
             async for event in self._capture(info):
                 yield event
@@ -114,7 +129,7 @@ class FfmpegSource:
         """What there is, or None if the attempt was closed meanwhile."""
         if self._is_closing:
             return None
-        self._probing = asyncio.ensure_future(self._sources.describe(self._address))
+        self._probing = asyncio.ensure_future(self._sources.describe(self._address, self._way))
         try:
             return await self._probing
         except asyncio.CancelledError:
@@ -146,7 +161,17 @@ class FfmpegSource:
             file_format=info.format,
             video=info.video_codec,
             audio=info.audio_codec,
+            proxy=self._way,
         )
+
+    @property
+    def _way(self) -> str | None:
+        return self._proxy.url if self._proxy is not None else None
+
+    def _refusal(self) -> Failure | None:
+        """What the proxy has refused; ffmpeg knows only that something was."""
+        refused = self._proxy.refused if self._proxy is not None else None
+        return Failure(refused.reason, refused.detail) if refused is not None else None
 
     async def _pump(self, child: Child, info: MediaInfo) -> AsyncGenerator[Event]:
         """Drain both pipes on a tick until stdout ends, or too long after the child was told to leave."""
@@ -169,6 +194,8 @@ class FfmpegSource:
 
     def _media(self, data: bytes, info: MediaInfo) -> list[Event]:
         self._report.failure = None  # whatever it complained of, it got over it
+        if self._proxy is not None:
+            self._proxy.refused = None
         chunk = Chunk(data, self._clock.monotonic())
         if self._has_media:
             return [chunk]
@@ -192,8 +219,9 @@ class FfmpegSource:
         """ffmpeg exits 0 for an end, a reset and a stall alike, so its words count for more than its status."""
         if status is not None and status < 0:
             return Failure(GapReason.CAPTURE_CRASHED, f"ffmpeg was ended by signal {-status}.")
-        if self._report.failure is not None:
-            return self._report.failure
+        failure = self._refusal() or self._report.failure
+        if failure is not None:
+            return failure
         if self._has_media:
             return Failure(GapReason.SOURCE_ENDED, "The stream ended.")
         return Failure(GapReason.UNKNOWN, "ffmpeg ended without a word.")

@@ -1,0 +1,187 @@
+"""The way out of an ffmpeg that speaks HTTP by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from streamrec.clock import SystemClock
+from streamrec.egress import Credentials
+from streamrec.models import CaptureMode, GapReason
+from streamrec.recorder.events import Address, Chunk, Closed, Event
+from streamrec.recorder.fetch import proxy
+from streamrec.recorder.fetch.dial import Resolver
+from streamrec.recorder.fetch.proxy import Proxy
+from streamrec.recorder.sources.ffmpeg import Sources
+from tests.station import programs
+from tests.station.clips import Clip
+from tests.station.faulty import Station
+from tests.station.scripted import TLS, End, answer, redirect, serving
+
+
+def through(allow: list[str], story: Callable[[Proxy], Awaitable[bytes]]) -> tuple[bytes, GapReason | None]:
+    """What a story beside a proxy returns, and why the proxy refused the last connection, if it did."""
+
+    async def scenario() -> tuple[bytes, GapReason | None]:
+        async with proxy.opened(Resolver(SystemClock(), tuple(allow))) as way:
+            told = await story(way)
+            return told, way.refused and way.refused.reason
+
+    return asyncio.run(asyncio.wait_for(scenario(), 15))
+
+
+def asking(request: str) -> Callable[[Proxy], Awaitable[bytes]]:
+    async def ask(way: Proxy) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+        writer.write(request.encode())
+        told = await reader.read()
+        writer.close()
+        return told
+
+    return ask
+
+
+def test_a_request_reaches_the_server_as_its_own() -> None:
+    """In origin form, for one answer, without what was meant for the proxy or stands in the address."""
+    with serving([answer(b"media")]) as server:
+        request = (
+            f"GET http://ann:secret@{server.authority}/live?x=1 HTTP/1.1\r\nHost: {server.authority}\r\n"
+            "Proxy-Connection: keep-alive\r\nConnection: keep-alive\r\nRange: bytes=0-\r\n\r\n"
+        )
+        told, refused = through([server.authority], asking(request))
+
+    assert (told, refused) == (answer(b"media"), None)
+    assert server.requests == [
+        f"GET /live?x=1 HTTP/1.1\r\nHost: {server.authority}\r\nRange: bytes=0-\r\nConnection: close\r\n\r\n"
+    ]
+
+
+@pytest.mark.parametrize("form", ["GET http://{}/ HTTP/1.1\r\n\r\n", "CONNECT {} HTTP/1.1\r\n\r\n"])
+def test_an_address_that_is_not_for_recording_is_never_connected_to(form: str) -> None:
+    with serving([answer(b"media")]) as server:
+        told, refused = through([], asking(form.format(server.authority)))
+
+    assert (told.split(b"\r\n")[0], refused) == (b"HTTP/1.1 403 Forbidden", GapReason.EGRESS_DENIED)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "GET file:///etc/passwd HTTP/1.1\r\n\r\n",
+        "GET /etc/passwd HTTP/1.1\r\n\r\n",
+        "CONNECT nowhere HTTP/1.1\r\n\r\n",
+        "CONNECT a@b:443/../x HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused(request_text: str) -> None:
+    told, refused = through([], asking(request_text))
+
+    assert (told.split(b"\r\n")[0], refused) == (b"HTTP/1.1 403 Forbidden", GapReason.EGRESS_DENIED)
+
+
+def test_what_is_no_request_gets_no_answer() -> None:
+    assert through([], asking("\x16\x03\x01 hello\r\n\r\n")) == (b"", None)
+
+
+def test_a_port_that_nobody_listens_on_is_a_bad_gateway() -> None:
+    port = programs.free_port()
+    told, refused = through([f"127.0.0.1:{port}"], asking(f"GET http://127.0.0.1:{port}/ HTTP/1.1\r\n\r\n"))
+
+    assert (told.split(b"\r\n")[0], refused) == (b"HTTP/1.1 502 Bad Gateway", GapReason.SOURCE_REFUSED)
+
+
+def test_tls_passes_through_a_tunnel_unread() -> None:
+    context = ssl.create_default_context(cafile=str(TLS / "authority.pem"))
+
+    with serving([answer(b"media")], certificate="good") as server:
+
+        async def talk(way: Proxy) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+            writer.write(f"CONNECT {server.authority} HTTP/1.1\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            await writer.start_tls(context, server_hostname="127.0.0.1")
+            writer.write(b"GET /live HTTP/1.1\r\n\r\n")
+            told = await reader.readuntil(b"media")
+            writer.close()
+            return told
+
+        assert through([server.authority], talk)[0] == answer(b"media")
+
+
+def test_connections_end_with_the_proxy() -> None:
+    """Nothing of an attempt outlives it."""
+    with serving([answer(b"media"), End.HOLD]) as server:
+
+        async def scenario() -> bytes:
+            async with proxy.opened(Resolver(SystemClock(), (server.authority,))) as way:
+                reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+                writer.write(f"GET http://{server.authority}/ HTTP/1.1\r\n\r\n".encode())
+                await reader.readuntil(b"media")
+            rest = await reader.read()
+            writer.close()
+            return rest
+
+        assert asyncio.run(asyncio.wait_for(scenario(), 15)) == b""
+
+
+# --- with ffmpeg behind it
+
+
+def captured(folder: Path, url: str, allow: list[str], credentials: Credentials | None = None) -> list[Event]:
+    """The events of an attempt by ffmpeg, up to 80 kB of media."""
+
+    async def scenario() -> list[Event]:
+        clock = SystemClock()
+        resolver = Resolver(clock, tuple(allow))
+        sources = Sources(programs.ffmpeg(), clock, tuple(allow), folder / "children", resolver)
+        source = sources.open(Address(url, credentials, CaptureMode.FFMPEG))
+        events: list[Event] = []
+        async for event in source.events():
+            events.append(event)
+            if sum(len(each.data) for each in events if isinstance(each, Chunk)) >= 80_000:
+                await source.close()
+        return events
+
+    return asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_a_radio_comes_through(station: Station, noise: Clip, tmp_path: Path) -> None:
+    mount = station.add("a", noise)
+
+    events = captured(tmp_path, station.url("a"), [f"127.0.0.1:{station.port}"])
+
+    media = b"".join(event.data for event in events if isinstance(event, Chunk))
+    assert len(media) >= 80_000
+    assert media[:4096] in noise.path.read_bytes() or media[417:4096] in noise.path.read_bytes()
+    assert mount.connects
+
+
+def test_a_redirect_does_not_lead_out(tmp_path: Path) -> None:
+    """ffmpeg follows it, and does not get there."""
+    with serving([answer(b"secret")]) as inside, serving(redirect(inside.url)) as outside:
+        events = captured(tmp_path, outside.url, [outside.authority])
+
+    assert [type(event) for event in events] == [Closed]
+    assert events[0].reason is GapReason.EGRESS_DENIED
+    assert inside.requests == []
+
+
+def test_a_playlist_does_not_lead_out(tmp_path: Path) -> None:
+    """Its segments are asked for one by one, and so is each of their addresses."""
+    with serving([answer(b"secret")]) as inside:
+        playlist = (
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n"
+            f"#EXTINF:2,\nhttp://{inside.authority}/1.ts\n#EXTINF:2,\nhttp://{inside.authority}/2.ts\n"
+        ).encode()
+        fields = ("Content-Type: application/vnd.apple.mpegurl", f"Content-Length: {len(playlist)}")
+        with serving([answer(playlist, *fields)]) as outside:
+            url = outside.url + ".m3u8"
+            events = captured(tmp_path, url, [outside.authority])
+
+    assert events[-1].reason is GapReason.EGRESS_DENIED
+    assert inside.requests == []
