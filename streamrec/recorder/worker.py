@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import subprocess
 import threading
@@ -73,6 +74,8 @@ def run(settings: Settings) -> None:
         log.warning("special addresses may be captured", allowed=settings.egress_allow)
     engine = db.connect(settings, application="streamrec-recorder")
     worker = _Worker(settings, engine, found)
+    gc.collect()
+    gc.freeze()  # what is loaded lives as long as the process, and looking through it would hold up every capture
     try:
         asyncio.run(worker.run())
     finally:
