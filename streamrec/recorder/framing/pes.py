@@ -36,15 +36,14 @@ def is_random_access(packet: bytes) -> bool:
 
 def decoding_time(packet: bytes) -> int | None:
     """The DTS, or the PTS where it stands for both, of the PES packet that begins here; 90 kHz, 33 bits."""
-    pes = payload_of(packet)
-    if pes[:3] != _PREFIX or len(pes) < 9:
+    start = 4 if packet[3] & 0x30 == 0x10 else 5 + packet[4] if packet[3] & 0x30 == 0x30 else PACKET
+    if start + 9 > len(packet) or packet[start : start + 3] != _PREFIX:
         return None
-    stamps = pes[7] >> 6
-    at = {2: 9, 3: 14}.get(stamps)
-    if at is None or len(pes) < at + 5:
+    at = start + (9 if packet[start + 7] >> 6 == 2 else 14)
+    if packet[start + 7] < 0x80 or at + 5 > len(packet):
         return None
-    stamp = pes[at : at + 5]
-    return (stamp[0] >> 1 & 7) << 30 | stamp[1] << 22 | (stamp[2] >> 1) << 15 | stamp[3] << 7 | stamp[4] >> 1
+    a, b, c, d, e = packet[at : at + 5]
+    return (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
 
 
 def is_key_picture(packets: bytes, pid: int, stream_type: int) -> bool:

@@ -70,7 +70,10 @@ class Tables:
 
     def __init__(self) -> None:
         self.pmt_pid = -1
-        self.notable = _notable(self.pmt_pid)
+        self.packets = b""
+        """What a file needs at its beginning: the association and the map table."""
+        self._pids = _pids(self.pmt_pid)
+        self.notable = _notable(self._pids)
         """By a packet's second byte: 1 where it may begin something, be damaged or be a table (`is_table`)."""
         self.master_pid = -1  # of the video, else of the audio
         self.master_type = 0
@@ -80,14 +83,9 @@ class Tables:
         self._pat = _Section()
         self._pmt = _Section()
 
-    @property
-    def packets(self) -> bytes:
-        """What a file needs at its beginning: the association and the map table."""
-        return self._pat.packets + self._pmt.packets
-
     def is_table(self, pid: int) -> bool:
         """Whether packets of this kind go with what follows them."""
-        return pid in (_PAT_PID, self.pmt_pid, _SDT_PID, NULL_PID)
+        return pid in self._pids
 
     def take(self, pid: int, packet: bytes) -> None:
         """Look at a packet that may be part of a table."""
@@ -95,6 +93,7 @@ class Tables:
             self._read_pat(self._pat.body)
         elif pid == self.pmt_pid and self._pmt.add(packet):
             self._read_pmt(self._pmt.body)
+        self.packets = self._pat.packets + self._pmt.packets
 
     def are_in(self, packets: bytes) -> bool:
         """Whether both tables are among these packets."""
@@ -109,7 +108,8 @@ class Tables:
             if programme != 0:
                 if pid != self.pmt_pid:
                     self.pmt_pid, self._pmt = pid, _Section()
-                    self.notable = _notable(pid)
+                    self._pids = _pids(pid)
+                    self.notable = _notable(self._pids)
                 return
 
     def _read_pmt(self, body: bytes) -> None:
@@ -129,8 +129,12 @@ class Tables:
             self.master_pid, self.master_type, self.is_video = pid, stream_type, rank == _FIRST
 
 
-def _notable(pmt_pid: int) -> bytes:
-    tables = {pid >> 8 for pid in (_PAT_PID, pmt_pid, _SDT_PID, NULL_PID)}
+def _pids(pmt_pid: int) -> frozenset[int]:
+    return frozenset({_PAT_PID, pmt_pid, _SDT_PID, NULL_PID} - {-1})
+
+
+def _notable(pids: frozenset[int]) -> bytes:
+    tables = {pid >> 8 for pid in pids}
     return bytes(byte & 0xC0 != 0 or byte & 0x1F in tables for byte in range(256))
 
 

@@ -127,13 +127,17 @@ class TsFramer:
         """A picture begins: the one before is over, and its length known."""
         time = pes.decoding_time(packet)
         split = self._tables_at if self._tables_at >= 0 else len(self._unit)
-        if self._has_master:
+        if self._has_master and split == len(self._unit):
+            self._emit(bytes(self._unit), time, units)
+            self._unit.clear()
+        elif self._has_master:
             self._emit(bytes(self._unit[:split]), time, units)
             del self._unit[:split]
         is_marked = pes.is_random_access(packet)
         self._is_marked = self._is_marked or is_marked
         self._is_cut = is_marked or not self._tables.is_video
-        self._header = b"" if self._tables.are_in(bytes(self._unit)) else self._tables.packets
+        has_tables = bool(self._unit) and self._tables.are_in(bytes(self._unit))
+        self._header = b"" if has_tables else self._tables.packets
         self._has_master = True
         self._time = self._time if time is None else time
 
