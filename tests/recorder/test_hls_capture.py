@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +16,7 @@ import pytest
 from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
 from streamrec.models import GapReason
+from streamrec.recorder import tail
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.capture import Capture, Order, Tools
 from streamrec.recorder.disk import Disk
@@ -89,12 +90,14 @@ class Recorded:
         return [n for path in self.paths for n in clips.numbered(clips.frame_hashes(path, video=True), clip)]
 
 
-def recorded(folder: Path, origin: Origin, enough: Callable[[], bool], *, path: str = "live.m3u8") -> Recorded:
-    """Record until it is `enough`."""
-    return asyncio.run(asyncio.wait_for(_recorded(folder, origin, enough, path), 60))
+def recorded(
+    folder: Path, origin: Origin, enough: Callable[[], bool], *, after: Recorded | None = None
+) -> Recorded:
+    """Record until it is `enough`; `after` is what an earlier recorder left behind."""
+    return asyncio.run(asyncio.wait_for(_recorded(folder, origin, enough, after), 60))
 
 
-async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], path: str) -> Recorded:
+async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], after: Recorded | None) -> Recorded:
     clock = SystemClock()
     spool, archive = Spool(folder / "spool"), Tree(folder / "archive")
     resolver = Resolver(clock, (origin.authority,))
@@ -111,13 +114,16 @@ async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], pa
             totals=Totals(),
             recorder_id=uuid4(),
         )
-        order = Order(7, "aaaaaaaaaa", Address(origin.url(path)), 5)
-        capture = Capture(order, tools, covered_until=clock.now(), reason=GapReason.STARTING)
+        order = Order(7, "aaaaaaaaaa", Address(origin.url()), 5)
+        until = after.closed[-1].end_time if after else clock.now()
+        reason = GapReason.RECORDER_DOWN if after else GapReason.STARTING
+        end = tail.end(after.closed) if after else tail.NOTHING
+        capture = Capture(order, tools, covered_until=until, reason=reason, archived=end)
         task = asyncio.create_task(capture.run())
         await asyncio.to_thread(programs.eventually, enough, 50, "it is enough", 0.05)
         capture.stop()
         await task
-    facts = list(spool.pending())
+    facts = list(spool.pending())[len(after.facts) if after else 0 :]
     spool.close()
     archive.close()
     return Recorded(folder, facts)
@@ -172,3 +178,67 @@ def test_a_lost_segment_is_a_gap_as_long_as_it_is_listed(
     assert abs(gap.start_time - on_air(show, 9 * VIDEO_RATE)) <= NEAR
     assert gap.reason is GapReason.SOURCE_ERROR
     assert len(origin.asked(cut[9].path)) > 1
+
+
+def test_a_recorder_that_starts_again_within_the_window_loses_and_repeats_nothing(
+    origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
+):
+    """A new process knows the archive's end and finds it in the window."""
+    origin.show(Show(cut, window=8), folder)
+
+    first = recorded(tmp_path, origin, fetched(origin, cut, 8))
+    second = recorded(tmp_path, origin, fetched(origin, cut, 14), after=first)
+
+    pictures = first.frames(television) + second.frames(television)
+    assert successive(pictures)
+    assert second.gaps == []
+    assert second.closed[0].start_time == first.closed[-1].end_time
+
+
+def test_a_discontinuity_of_the_time_stamps_loses_no_time(
+    origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
+):
+    """An advertisement in between, with a clock of its own: runs that meet exactly, and no gap."""
+    (folder / "other").mkdir(exist_ok=True)
+    other = hls.cut(television, folder / "other", "-output_ts_offset", "7000", "-hls_segment_filename", "o%03d.ts")
+    moved = [replace(piece, uri=f"other/{piece.uri}") for piece in other]
+    show = origin.show(Show(cut[:8] + moved[8:11] + cut[11:], discontinuities={8, 11}), folder)
+
+    result = recorded(tmp_path, origin, fetched(origin, cut, 14))
+
+    starts = [fact.start_time for fact in result.closed]
+    ends = [fact.end_time for fact in result.closed]
+    assert successive(result.frames(television))
+    assert result.runs == 3
+    assert result.gaps == []
+    assert starts[1:] == ends[:-1]
+    assert abs(ends[-1] - on_air(show, result.frames(television)[-1] + 1)) <= NEAR
+
+
+def test_fragments_are_recorded_and_play(origin: Origin, television: Clip, tmp_path: Path):
+    """CMAF: files that begin with the header and join to the station's pictures."""
+    options = ("-bsf:a", "aac_adtstoasc", "-hls_segment_type", "fmp4", "-hls_segment_filename", "s%03d.m4s")
+    cut = hls.cut(television, tmp_path / "segments", *options)
+    show = origin.show(Show(cut), tmp_path / "segments")
+
+    result = recorded(tmp_path, origin, fetched(origin, cut, 14))
+
+    assert successive(result.frames(television))
+    assert [clips.decode_errors(path) for path in result.paths] == [""] * len(result.paths)
+    assert (result.runs, result.gaps) == (1, [])
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(b"".join(path.read_bytes() for path in result.paths))
+    assert successive(clips.numbered(clips.frame_hashes(joined, video=True), television))
+    first = result.frames(television)[0]
+    assert abs(result.closed[0].start_time - on_air(show, first)) <= NEAR
+
+
+def test_the_first_file_begins_within_a_segment_of_the_start(
+    origin: Origin, folder: Path, cut: list[Piece], tmp_path: Path
+):
+    """Nothing is held back for longer than until the first segment appears."""
+    show = origin.show(Show(cut), folder)
+
+    recorded(tmp_path, origin, lambda: any((tmp_path / "archive").rglob("*.ts*")))
+
+    assert time.time() - show.began < 2.5
