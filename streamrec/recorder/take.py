@@ -14,6 +14,7 @@ from streamrec.recorder.events import Chunk, Opened
 from streamrec.recorder.facts import RunStarted, SegmentClosed
 from streamrec.recorder.framing import framer_for
 from streamrec.recorder.framing.units import FLICKS, Framer, Unit
+from streamrec.recorder.holes import Holes
 from streamrec.recorder.rejoin import Rejoin, Tail
 from streamrec.recorder.runclock import RunClock
 from streamrec.recorder.status import BitRate
@@ -28,6 +29,8 @@ HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
 KEPT_BYTES: Final = 8 << 20
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
+UNSTAMPED: Final = frozenset({"icy"})  # sources whose media has no timestamps, and comes all the time
+FRAMED_LATE: Final = 1  # frames that are known as such only once the next one begins: it came before the silence
 LARGEST_HOLE: Final = FLICKS // 2  # in the stream's own timestamps; a smaller one is steered away
 
 
@@ -65,6 +68,10 @@ class Take:
         self._written_at = float("-inf")
         self._received_at = 0.0
         self._next_units: list[Unit] = []
+        self._holes = Holes() if opened.source in UNSTAMPED else None
+        self._doubted: list[Unit] = []
+        self._dropped_bytes = 0  # when the last unit came that was not doubted
+        self._is_torn = False
         self.left_out_seconds = 0.0
         self.run_id = uuid4()
         self.writer: SegmentWriter | None = None
@@ -74,6 +81,10 @@ class Take:
     @property
     def media_seconds(self) -> float:
         """Media that has arrived in this attempt."""
+        return self._taken_seconds + _length([*self._doubted, *self._next_units]) / FLICKS
+
+    @property
+    def _taken_seconds(self) -> float:
         return self._earlier_seconds + self._media / FLICKS
 
     @property
@@ -111,16 +122,34 @@ class Take:
             self.left_out_seconds = units[cut].skipped / FLICKS
             self._next_units = units[cut:]
             units = units[:cut]
+        units = self._beyond_doubt(units, received_at)
         if units:
             self._hold(units)
             self._clock.observe(self._media, received_at)
             self._look_for_the_end(units)
             self.bit_rate = self._rate.add(self._media, self._received_bytes) or self.bit_rate
 
+    def _beyond_doubt(self, units: list[Unit], received_at: float) -> list[Unit]:
+        """Keep back what follows a silence until it is known whether it is late, or something is missing."""
+        if self._holes is None or not units:
+            return units
+        if not self._doubted:
+            self._is_torn = self._framer.dropped > self._dropped_bytes
+        self._doubted += units
+        self._holes.observe((self._media + _length(self._doubted)) / FLICKS, received_at)
+        if self._holes.is_doubtful:
+            return []
+        units, self._doubted, self._dropped_bytes = self._doubted, [], self._framer.dropped
+        if not self._holes.lost_seconds:
+            return units
+        before = 0 if self._is_torn else FRAMED_LATE
+        self.left_out_seconds, self._next_units = self._holes.lost_seconds, units[before:]
+        return units[:before]
+
     def _hold(self, units: list[Unit]) -> None:
         self._held.extend(units)
         self._held_bytes += sum(len(unit.data) for unit in units)
-        self._media += sum(unit.duration for unit in units)
+        self._media += _length(units)
 
     def _look_for_the_end(self, units: list[Unit]) -> None:
         """Once the archive's end is among the units: go on behind it, at exactly the time where it ends."""
@@ -189,8 +218,9 @@ class Take:
             self._clock.settle()
 
     def flush(self) -> None:
-        """The stream is over: whole units that the framer still has."""
-        self._hold(self._framer.flush())
+        """The stream is over: whole units that the framer still has, but not what nobody can say the time of."""
+        if not self._doubted:
+            self._hold(self._framer.flush())
 
     def write(self) -> None:
         """Write what is held. Blocks. Raises DiskFault."""
@@ -201,7 +231,7 @@ class Take:
         units = list(self._held)
         self._held.clear()
         self._held_bytes = 0
-        length = sum(unit.duration for unit in units)
+        length = _length(units)
         self._position += length
         self.writer.append(units, self._clock.wall)
         self.writer.sync()
@@ -233,7 +263,7 @@ class Take:
             self.order,
             self._tools,
             framer=self._framer,
-            earlier_seconds=self.media_seconds,
+            earlier_seconds=self._taken_seconds,
             tail=self._tail_to_find,
         )
         take._take_in([*self._held, *self._next_units], self._received_at)
@@ -248,7 +278,7 @@ class Take:
             self.order,
             self._tools,
             clock=clock,
-            earlier_seconds=self.media_seconds,
+            earlier_seconds=self._taken_seconds,
             tail=self._tail_to_find,
         )
 
@@ -278,3 +308,8 @@ class Take:
             monotonic=self._tools.clock.monotonic,
             media=self._position,
         )
+
+
+def _length(units: Sequence[Unit]) -> int:
+    """Flicks."""
+    return sum(unit.duration for unit in units)

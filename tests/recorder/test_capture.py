@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from streamrec.models import CaptureState, GapReason
+from streamrec.models import CaptureState, FileFormat, GapReason
 from streamrec.recorder.capture import Order
-from streamrec.recorder.events import Address, Closed, Title
+from streamrec.recorder.events import Address, Closed, Opened, Title
 from streamrec.recorder.facts import RunEnded, RunStarted
 from streamrec.recorder.spool import Spool
-from tests.recorder.stage import ENDED, OPENED, Stage, play, seconds, whole
+from tests.recorder.stage import ENDED, OPENED, Stage, frames, play, seconds, whole
 
 
 def test_a_channel_is_recorded_from_its_burst_on(tmp_path: Path):
@@ -282,5 +282,48 @@ def test_a_station_that_goes_on_as_something_else_begins_a_run_without_a_gap(tmp
         assert seconds(runs[1].start_time) == middle
         assert start == middle == pytest.approx(10.08, abs=0.05)
         assert all(reason is GapReason.STARTING for _, _, reason in stage.gaps())
+
+    play(tmp_path, scenario)
+
+
+RADIO = Opened(FileFormat.MP3, "mp3", "icy")
+
+
+def test_what_a_radio_leaves_out_in_mid_stream_is_a_gap_where_it_was(tmp_path: Path):
+    """Although the connection stays and nobody ends it: the time of what follows is true at once."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.clock.idle()
+        stage.source.push(RADIO)
+        await stage.play(12, burst=4)
+        await stage.clock.advance(3.5)
+        await stage.play(10)
+        await stage.stop()
+
+        ((begin, end, reason),) = stage.gaps()
+        assert (begin, end) == (pytest.approx(12, abs=0.25), pytest.approx(15.5, abs=0.3))
+        assert reason is GapReason.SOURCE_ERROR
+        assert len(stage.sources.attempts) == 1
+        assert whole(stage) == pytest.approx(25.5, abs=0.3)
+
+    play(tmp_path, scenario)
+
+
+def test_what_a_slow_network_brings_late_is_no_gap(tmp_path: Path):
+    """It all comes in the end."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.clock.idle()
+        stage.source.push(RADIO)
+        await stage.play(12, burst=4)
+        await stage.clock.advance(3.6)
+        stage.source.media(frames(3.6))
+        await stage.play(10)
+        await stage.stop()
+
+        assert stage.gaps() == []
+        assert whole(stage) == pytest.approx(25.6, abs=0.3)
 
     play(tmp_path, scenario)

@@ -1,0 +1,69 @@
+"""Media that is missing in mid-stream, told from media that is late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from streamrec.recorder.holes import Holes
+
+
+def heard(arrivals: Iterable[tuple[float, float]]) -> Holes:
+    """What is said of `(when, media so far)`."""
+    holes = Holes()
+    for at, media in arrivals:
+        holes.observe(media, at)
+        if holes.lost_seconds:
+            break
+    return holes
+
+
+def steady(first: int, last: int, *, tick: float, burst: float, late: float = 0.0) -> list[tuple[float, float]]:
+    """Real time's pace from one tick to another, after a burst."""
+    return [(number * tick, burst + number * tick - late) for number in range(first, last)]
+
+
+@pytest.mark.parametrize("missing", [1.3, 3.5, 10.0])
+@pytest.mark.parametrize("tick", [0.25, 1.0])
+@pytest.mark.parametrize("burst", [0.0, 8.0])
+def test_what_never_comes_is_known_within_four_seconds(missing: float, tick: float, burst: float) -> None:
+    """The station was silent, and went on as if it had not been."""
+    silent = int(10 / tick), int((10 + missing) / tick) + 1
+    arrivals = steady(0, silent[0], tick=tick, burst=burst)
+    arrivals += steady(silent[1], silent[1] + round(5 / tick), tick=tick, burst=burst, late=missing)
+
+    holes = heard(arrivals)
+
+    assert holes.lost_seconds == pytest.approx(missing, abs=0.1)
+
+
+@pytest.mark.parametrize("speed", [1.4, 3.0, 1000.0])
+def test_what_is_late_is_waited_for(speed: float) -> None:
+    """After four seconds without a network all comes, as fast as the network is."""
+    arrivals = steady(0, 10, tick=1, burst=0)
+    arrivals += [(at, min(at, 9 + (at - 13) * speed)) for at in map(float, range(14, 40))]
+
+    holes = heard(arrivals)
+
+    assert (holes.lost_seconds, holes.is_doubtful) == (0.0, False)
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+def test_pieces_are_no_holes(step: float) -> None:
+    """Some servers send a second or two at a time."""
+    holes = heard([(at, at // step * step) for at in [number * 0.25 for number in range(400)]])
+
+    assert holes.lost_seconds == 0.0
+
+
+def test_a_burst_that_is_followed_by_a_pause_is_no_hole() -> None:
+    """Media that was sent ahead is not missing later."""
+    holes = heard([(0.0, 8.0), *((float(at), 8.0 + at - 7) for at in range(8, 60))])
+
+    assert holes.lost_seconds == 0.0
+
+
+def test_a_slow_station_is_no_hole() -> None:
+    """A thousandth too slow, for a quarter of an hour."""
+    assert heard([(float(at), at * 0.999) for at in range(900)]).lost_seconds == 0.0
