@@ -9,17 +9,17 @@ import pytest
 from tests.chaos import course, plan
 from tests.chaos.test_plan import SCOPES
 
-SEED = 11
-KINDS = {"recorder_kill", "database_restart"}
+SEED = 59
+KINDS = {"recorder_kill", "database_restart", "disk_full"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_minute_of_chaos_violates_nothing(tmp_path: Path) -> None:
     """Sources, channels, the recorder, the database and the disk fail; then the oracle has nothing to say."""
-    drawn = plan.draw(SEED, 6, 70, 2.5, SCOPES)
+    drawn = plan.draw(SEED, 6, 60, 2, SCOPES)
 
     found = course.run(drawn, tmp_path)
 
-    assert {step.kind for step in drawn.steps} >= KINDS
+    assert {step.kind for step in drawn.steps} >= KINDS  # what it must have, if plans are ever drawn otherwise
     assert found.violations == [], found.written()
