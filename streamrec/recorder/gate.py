@@ -77,7 +77,7 @@ class Gate:
     then probe it as one.
     """
 
-    def __init__(self, clock: Clock, *, rate: float = 20.0) -> None:
+    def __init__(self, clock: Clock, *, rate: float = 30.0) -> None:
         self._clock = clock
         self._interval = 1.0 / rate
         self._next = clock.monotonic() - 1.0
