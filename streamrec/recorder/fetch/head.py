@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import http
-import http.client
-import io
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -34,11 +32,11 @@ class Head:
     version: str  # "HTTP/1.0", "HTTP/1.1" or "ICY"
     status: int
     phrase: str
-    fields: Message
+    fields: Mapping[str, str]  # by names in lower case
 
     def text(self, name: str) -> str:
         """The first field of this name, in any case; "" if there is none."""
-        return str(self.fields.get(name, "")).strip()
+        return self.fields.get(name.lower(), "")
 
     def number(self, name: str) -> int | None:
         """The same as a number; None if it is none, or one that nobody means."""
@@ -106,13 +104,19 @@ def _phrase(status: int) -> str:
     return next((known.phrase for known in http.HTTPStatus if known == status), "")
 
 
-def _fields(lines: bytes) -> Message:
+def _fields(lines: bytes) -> dict[str, str]:
+    """The first field of each name, which is in lower case (RFC 9112 section 5).
+
+    An own reader, because the standard library's, made for mail, takes several times as long.
+    """
     if lines.count(b"\n") >= HEAD_LINES:
         raise Refused(GapReason.SOURCE_ERROR, "The server's answer begins with too many header fields.")
-    try:
-        return http.client.parse_headers(io.BytesIO(lines + b"\n\n"))
-    except http.client.HTTPException:
-        raise Refused(GapReason.SOURCE_ERROR, "The server's answer has no readable header fields.") from None
+    fields: dict[str, str] = {}
+    for line in lines.decode("latin-1").split("\n"):
+        name, colon, text = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip().lower(), text.strip())
+    return fields
 
 
 async def read(sock: socket.socket, *, seconds: float = HEAD_SECONDS) -> tuple[Head, bytes]:

@@ -7,9 +7,11 @@ their ends, so the first list that has one tells when it was live.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 FINEST: Final = 0.25  # s
+TICK: Final = 0.1  # s
 _FINE: Final = 8  # looks a segment while its end is sought
 _EARLIER: Final = 0.01  # of a segment: how much sooner each time, so that the look stays close to the end
 
@@ -52,5 +54,6 @@ class Pace:
         self._due = at + max(FINEST, target / 4)
 
     def wait(self, now: float) -> float:
-        """How many seconds to wait from `now` on."""
-        return max(0.0, self._due - now)
+        """How many seconds to wait from `now` on; up to a tick that all channels share, because wake-ups cost."""
+        due = self._due if self._is_sought else math.ceil(self._due / TICK) * TICK
+        return max(0.0, due - now)
