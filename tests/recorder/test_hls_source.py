@@ -580,6 +580,20 @@ def test_a_hostile_list_costs_little(origin: Origin, page: Callable[[], bytes]):
     assert time.monotonic() - began < 2
 
 
+def test_a_list_that_outruns_time_is_not_live(origin: Origin, folder: Path, cut: list[Piece]):
+    """A file that is listed bit by bit would fill the disk."""
+    show = origin.show(Show([replace(cut[0], seconds=30.0, tags=("#EXTINF:30,",))] * 500), folder)
+    show.target = 30
+
+    def hurry(events: list[Event]) -> None:
+        show.ahead += 3
+
+    events = heard(sources(origin, clock=Hurried()), origin.url(), hurry)
+
+    assert closed(events).reason is GapReason.UNSUPPORTED
+    assert "not live" in closed(events).detail
+
+
 @pytest.mark.parametrize("what", ["redirect", "variant", "segment", "redirected segment", "key", "map"])
 def test_no_address_that_is_not_allowed_is_ever_asked(origin: Origin, folder: Path, cut: list[Piece], what: str):
     """Wherever a list leads to, it is checked first."""

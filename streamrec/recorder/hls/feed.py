@@ -17,7 +17,7 @@ from streamrec.recorder.hls import keys
 from streamrec.recorder.hls.lists import Lists
 from streamrec.recorder.hls.pace import Pace
 from streamrec.recorder.hls.playlist import Media, Part, Segment
-from streamrec.recorder.hls.window import Break, Last, News, Seen, beginning
+from streamrec.recorder.hls.window import LONGEST_REACH, Break, Last, News, Seen, beginning
 
 MOST_SEGMENT: Final = 64 << 20  # bytes
 MOST_INIT: Final = 4 << 20
@@ -27,6 +27,7 @@ STALE_SECONDS: Final = 12.0
 MOST_LOST: Final = 3  # segments in a row; then the playlist is worth nothing
 SMALLEST_HOLE: Final = 0.75  # of a target duration, where only the moments of appearance tell
 CLOSE_SECONDS: Final = 0.05
+FASTEST: Final = 2.0  # s of media a second, on the whole
 FINAL: Final = frozenset({GapReason.EGRESS_DENIED, GapReason.UNSUPPORTED})  # waiting does not help
 
 
@@ -95,6 +96,8 @@ class Feed:
         self._cached: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._begins_run = True
         self._lost = 0
+        self._listed_seconds = 0.0
+        self._began = clock.monotonic()
 
     @property
     def last(self) -> Last | None:
@@ -162,6 +165,7 @@ class Feed:
 
     def _queue(self, news: News, at: float) -> None:
         newest = news.segments[-1]
+        self._require_pace(news.segments, at)
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge
         if news.broken is not Break.NONE:
@@ -173,6 +177,12 @@ class Feed:
             is_edge = edge is not None and segment is newest
             self._due.append(_Due(segment, self._lists.address, when, is_edge, self._is_cut(segment)))
         self._newest, self._newest_at, self._news_at = newest, when, at
+
+    def _require_pace(self, segments: Sequence[Segment], at: float) -> None:
+        """Raises Refused (`unsupported`) for a station that goes on listing media faster than it can be live."""
+        self._listed_seconds += sum(segment.duration for segment in segments)
+        if self._listed_seconds > 2 * LONGEST_REACH + FASTEST * (at - self._began):
+            raise Refused(GapReason.UNSUPPORTED, "It is not live: its playlist grows faster than time passes.")
 
     def _hole(self, segments: Sequence[Segment], when: float) -> float:
         """How much was never listed before `segments`, the end of which was live at `when`; 0 if nothing.

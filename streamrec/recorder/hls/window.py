@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from streamrec.recorder.hls.playlist import Media, Segment
 
 MOST_NAMES: Final = 1_024
+MOST_FRESH: Final = 256  # segments of one list
 MOST_DIGESTS: Final = 1_024
 LAGS: Final = 3  # lists in a row that end before our last segment: an edge that lags behind catches up sooner
 LONGEST_REACH: Final = 120.0  # s of a window that is gone back at most
@@ -55,7 +56,7 @@ def beginning(media: Media, last: Last | None, wanted_seconds: float | None) -> 
     listed = media.segments
     for at, segment in enumerate(listed):
         if last is not None and (segment.sequence, segment.name) == (last.sequence, last.name):
-            return listed[at:] if _length(listed[at:]) <= LONGEST_REACH else _reaching(listed, LONGEST_REACH)
+            return _reaching(listed[at:], LONGEST_REACH)
     if wanted_seconds is None:
         return listed[-FEWEST:]
     return _reaching(listed, min(wanted_seconds + media.target, LONGEST_REACH))
@@ -64,14 +65,10 @@ def beginning(media: Media, last: Last | None, wanted_seconds: float | None) -> 
 def _reaching(listed: Sequence[Segment], seconds: float) -> Sequence[Segment]:
     """The fewest at the end that last so long; one at least, and all if that is not enough."""
     at = len(listed)
-    while at > 0 and seconds > 0:
+    while at > max(0, len(listed) - MOST_FRESH) and seconds > 0:
         at -= 1
         seconds -= listed[at].duration
     return listed[min(at, len(listed) - 1) :] if listed else listed
-
-
-def _length(segments: Iterable[Segment]) -> float:
-    return sum(segment.duration for segment in segments)
 
 
 def digest(data: bytes) -> bytes:
@@ -116,6 +113,7 @@ class Seen:
         if not fresh:
             return News()
         self._note(fresh)
+        fresh = [*_reaching(fresh, LONGEST_REACH)]
         return News(fresh, Break.JUMP if fresh[0].sequence > expected else Break.NONE)
 
     def _is_reset(self, media: Media) -> bool:
