@@ -6,76 +6,33 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import structlog
 
-from streamrec.archive.files import Tree
-from streamrec.clock import Clock
 from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail
 from streamrec.recorder.account import Account
-from streamrec.recorder.beat import Beat
-from streamrec.recorder.disk import Disk
-from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Skipped, Source, Title
+from streamrec.recorder.events import Chunk, Closed, Event, Opened, Skipped, Source, Title
 from streamrec.recorder.facts import GapNoted
-from streamrec.recorder.gate import Gate, Turn
+from streamrec.recorder.gate import Turn
 from streamrec.recorder.rejoin import Tail
-from streamrec.recorder.spool import Spool
-from streamrec.recorder.status import Status, Totals, shown_title
+from streamrec.recorder.status import Status, shown_title
 from streamrec.recorder.tail import End
 from streamrec.recorder.take import Take
+from streamrec.recorder.telling import Teller
+from streamrec.recorder.tools import Order, Tools
 from streamrec.recorder.watchdog import Watchdog
-from streamrec.recorder.writer import DiskFault, SegmentWriter, disk_reason
+from streamrec.recorder.writer import DiskFault, disk_reason
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
-Decided = GapNoted | list[GapNoted] | None
 
 REACH: Final = timedelta(minutes=2)  # no burst and no window that is read goes back further
 NOTE_SECONDS: Final = 8.0  # an outage's row is never older: below the horizon of the shortest segments
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be recorded, as the channel's row says."""
-
-    channel_id: int
-    keyname: str
-    address: Address
-    segment_seconds: int
-    epoch: int | None = None  # of the assignment under which this recorder holds the channel
-
-
-class Opener(Protocol):
-    """Makes attempts."""
-
-    def open(self, address: Address) -> Source:
-        """A new attempt at `address`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What all captures of a recorder share."""
-
-    clock: Clock
-    sources: Opener
-    archive: Tree
-    spool: Spool
-    disk: Disk  # blocking work on files; a capture has at most one piece of it at a time
-    gate: Gate
-    beat: Beat
-    totals: Totals
-    recorder_id: UUID
-    retry_cap_seconds: float = 15.0
-    sync_seconds: float = 2.0
-    on_change: Callable[[int], None] = lambda _channel_id: None
 
 
 class Capture:
@@ -110,8 +67,7 @@ class Capture:
         self._take: Take | None = None
         self._watchdog: Watchdog | None = None
         self._verdict: Closed | None = None
-        self._telling = asyncio.Lock()  # facts of this channel reach the spool in the order they were decided
-        self._noted_at = tools.clock.monotonic()
+        self._teller = Teller(order, tools)
         self._noting: asyncio.Task[None] | None = None  # kept, because the loop does not
         self._stop_until: datetime | None = None
         self._is_stopping = False
@@ -131,7 +87,7 @@ class Capture:
 
     async def take_over(self, order: Order, *, covered_until: datetime, reason: GapReason, archived: End) -> None:
         """The channel is this recorder's from now on: write what was kept, from the archive's end on."""
-        self.order = order
+        self.order = self._teller.order = order
         self._account = self._begun(covered_until, reason, archived)
         self._files = deque(archived.files, maxlen=tail.FILES)
         kept = self._take
@@ -156,7 +112,7 @@ class Capture:
     def change(self, order: Order) -> None:
         """Follow a changed row: another address begins a new attempt, the rest holds from the next file or cut."""
         moved = order.address != self.order.address
-        self.order = order
+        self.order = self._teller.order = order
         if self._take is not None:
             self._take.order = order
         if moved:
@@ -217,9 +173,11 @@ class Capture:
         if self._stands_by:
             return
         if until is not None:
-            await self._tell(lambda: self._account.finish(until, GapReason.DISABLED, "The channel was disabled."))
+            await self._teller.tell(
+                lambda: self._account.finish(until, GapReason.DISABLED, "The channel was disabled.")
+            )
         elif self._account.is_out:
-            await self._tell(lambda: self._account.note(self._clock.now()))
+            await self._teller.tell(lambda: self._account.note(self._clock.now()))
 
     # --- one attempt
 
@@ -303,7 +261,7 @@ class Capture:
         await self._write_held(before)
         await self._end_run(before, GapReason.SOURCE_ERROR)
         log.warning("run ended", channel_id=self.order.channel_id, detail=skipped.detail)
-        await self._tell_anyway(lambda: self._account.lose(GapReason.SOURCE_ERROR, skipped.detail))
+        await self._teller.tell_anyway(lambda: self._account.lose(GapReason.SOURCE_ERROR, skipped.detail))
         self._take = before.heir(skipped_seconds=skipped.seconds)
 
     async def _tail(self) -> Tail | None:
@@ -351,18 +309,18 @@ class Capture:
         took = self._clock.monotonic() - began
         if self._watchdog is not None:
             self._watchdog.forgive(took)  # what waited for our disk is no fault of the station
-        self._show(take.writer)
+        self.status.writes(take.writer, take.bit_rate)
 
     async def _resume(self, take: Take) -> bool:
         """End the outage where the take begins: at the archive's end if it was found, else by the clock."""
         account = self._account
         if take.is_rejoined:
             until = account.archived_until
-            await self._tell(account.rejoining, lambda: account.resume(until))
+            await self._teller.tell(account.rejoining, lambda: account.resume(until))
             return True
         start = take.start_after(account.covered_until)
         if start is not None:
-            await self._tell(lambda: account.resumption(start), lambda: account.resume(start))
+            await self._teller.tell(lambda: account.resumption(start), lambda: account.resume(start))
         return start is not None
 
     async def _renew(self, take: Take, reason: GapReason, detail: str) -> None:
@@ -385,9 +343,9 @@ class Capture:
                 await self._end_run(take, closed.reason)
             except (DiskFault, OSError) as exc:
                 closed = self._spoiled(exc, take)
-        self._show(None)
+        self.status.writes_nothing()
         if not self._is_stopping and not self._stands_by:
-            await self._tell_anyway(lambda: self._account.lose(closed.reason, closed.detail))
+            await self._teller.tell_anyway(lambda: self._account.lose(closed.reason, closed.detail))
         return closed
 
     async def _write_held(self, take: Take) -> None:
@@ -412,16 +370,6 @@ class Capture:
             return Closed(fault.reason, fault.detail)
         return Closed(disk_reason(fault), f"The disk does not work: {fault.strerror}.")
 
-    def _show(self, writer: SegmentWriter | None) -> None:
-        status = self.status
-        if writer is None:
-            status.run_id = status.path = status.file_start_time = status.bit_rate = None
-            status.file_bytes = status.file_seconds = None
-            return
-        status.path, status.file_start_time = writer.key, writer.start_time
-        status.file_bytes, status.file_seconds = writer.size_bytes, writer.media_seconds
-        status.bit_rate = self._take.bit_rate if self._take is not None else None
-
     # --- telling and watching
 
     async def _on_disk(self, work: Callable[[], Result]) -> Result:
@@ -432,27 +380,6 @@ class Capture:
         finally:
             self._is_on_disk = False
 
-    async def _tell(self, decide: Callable[[], Decided], then: Callable[[], None] = lambda: None) -> None:
-        """Put what `decide` says into the spool, then do what follows from it.
-
-        Raises OSError if the spool's disk does not take it; then nothing follows.
-        """
-        async with self._telling:
-            decided = decide()
-            facts = decided if isinstance(decided, list) else [decided] if decided is not None else []
-            for gap in facts:
-                fact = replace(gap, epoch=self.order.epoch)
-                await self._tools.disk.run(partial(self._tools.spool.append, fact))
-                self._noted_at = self._clock.monotonic()
-            then()
-
-    async def _tell_anyway(self, decide: Callable[[], Decided]) -> None:
-        """The same, when nothing depends on it: the spool keeps in memory what its disk does not take."""
-        try:
-            await self._tell(decide)
-        except OSError as exc:
-            log.error("the spool's disk takes no gap", channel_id=self.order.channel_id, error=exc.strerror)
-
     def _look(self) -> None:
         """Once a second: judge the media's progress, and keep the row of an outage young."""
         now = self._clock.monotonic()
@@ -460,9 +387,9 @@ class Capture:
             reason = self._watchdog.verdict(now)
             if reason is not None:
                 self._end_attempt(Closed(reason, _WATCHED[reason]))
-        if self._account.is_out and not self._stands_by and now - self._noted_at >= NOTE_SECONDS:
-            self._noted_at = now  # so that a slow disk gets one of them at a time
-            self._noting = asyncio.create_task(self._tell_anyway(self._note))
+        if self._account.is_out and not self._stands_by and now - self._teller.told_at >= NOTE_SECONDS:
+            self._teller.told_at = now  # so that a slow disk gets one of them at a time
+            self._noting = asyncio.create_task(self._teller.tell_anyway(self._note))
 
     def _note(self) -> GapNoted | None:
         """The outage so far; once the capture ends, `_finish` has the last word on it."""

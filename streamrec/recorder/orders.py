@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from streamrec.egress import Credentials
 from streamrec.models import Channel, ChannelCredential
-from streamrec.recorder.capture import Order
 from streamrec.recorder.events import Address
 from streamrec.recorder.placement.plan import Pin
+from streamrec.recorder.tools import Order
 
 
 def orders(session: Session) -> dict[int, Order]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from streamrec.models import CaptureState
@@ -24,6 +24,19 @@ class Totals:
     restarts: int = 0
 
 
+class Written(Protocol):
+    """What there is to say of a file that is being written; SegmentWriter."""
+
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def start_time(self) -> datetime | None: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def media_seconds(self) -> float: ...
+
+
 @dataclass(slots=True)
 class Status:
     """One capture's row in the making."""
@@ -40,6 +53,19 @@ class Status:
     title: str | None = None
     last_error: str | None = None
     restarts: int = 0
+
+    def writes(self, file: Written | None, bit_rate: int | None) -> None:
+        """The run goes to `file`, if it has one already."""
+        if file is None:
+            return self.writes_nothing()
+        self.path, self.file_start_time = file.key, file.start_time
+        self.file_bytes, self.file_seconds = file.size_bytes, file.media_seconds
+        self.bit_rate = bit_rate
+
+    def writes_nothing(self) -> None:
+        """No run is under way."""
+        self.run_id = self.path = self.file_start_time = self.bit_rate = None
+        self.file_bytes = self.file_seconds = None
 
 
 @dataclass(slots=True)

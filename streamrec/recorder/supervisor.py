@@ -19,10 +19,11 @@ from streamrec import db
 from streamrec.errors import DatabaseAway, Unavailable
 from streamrec.models import GapReason
 from streamrec.recorder import orders, past, tail
-from streamrec.recorder.capture import Capture, Order, Tools
+from streamrec.recorder.capture import Capture
 from streamrec.recorder.holdings import Held, Holdings
 from streamrec.recorder.placement.plan import Pin
 from streamrec.recorder.spool import Spool
+from streamrec.recorder.tools import Order, Tools
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import uuid4
 
 from streamrec.clock import Clock
@@ -18,10 +18,8 @@ from streamrec.recorder.holes import Holes
 from streamrec.recorder.rejoin import Rejoin, Tail
 from streamrec.recorder.runclock import RunClock
 from streamrec.recorder.status import BitRate
+from streamrec.recorder.tools import Order, Tools
 from streamrec.recorder.writer import SegmentWriter
-
-if TYPE_CHECKING:
-    from streamrec.recorder.capture import Order, Tools
 
 WRITE_SECONDS: Final = 0.5  # one trip to a thread for all that came meanwhile
 WRITE_BYTES: Final = 1 << 20

@@ -32,7 +32,6 @@ from streamrec.models import GapReason, Recording
 from streamrec.recorder import ledger, recovery, registry, replacement
 from streamrec.recorder.background import background, first, watch_lag
 from streamrec.recorder.beat import Beat
-from streamrec.recorder.capture import Tools
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.gate import Gate
@@ -46,6 +45,7 @@ from streamrec.recorder.sources.select import Sources
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals
 from streamrec.recorder.supervisor import Supervisor
+from streamrec.recorder.tools import Tools
 from streamrec.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -12,13 +12,14 @@ from uuid import uuid4
 from streamrec.archive.files import Tree
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.beat import Beat
-from streamrec.recorder.capture import Capture, Order, Tools
+from streamrec.recorder.capture import Capture
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Closed, Opened
 from streamrec.recorder.facts import GapNoted, SegmentClosed
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
+from streamrec.recorder.tools import Order, Tools
 from tests.fakes import NOON, FakeClock, ScriptedSource, ScriptedSources, WatchedThreads
 
 FRAME = b"\xff\xfb\x94\xc0" + bytes(380)  # MPEG-1 layer III, 128 kb/s, 48 kHz, mono: 384 bytes, 24 ms

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from streamrec.models import CaptureState, FileFormat, GapReason
-from streamrec.recorder.capture import Order
 from streamrec.recorder.events import Address, Closed, Opened, Title
 from streamrec.recorder.facts import RunEnded, RunStarted
 from streamrec.recorder.spool import Spool
+from streamrec.recorder.tools import Order
 from tests.recorder.stage import ENDED, OPENED, Stage, frames, play, seconds, whole
 
 

@@ -18,7 +18,7 @@ from streamrec.clock import SystemClock
 from streamrec.models import GapReason
 from streamrec.recorder import tail
 from streamrec.recorder.beat import Beat
-from streamrec.recorder.capture import Capture, Order, Tools
+from streamrec.recorder.capture import Capture
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address
 from streamrec.recorder.facts import GapNoted, RunStarted, SegmentClosed
@@ -28,6 +28,7 @@ from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.hls import Sources
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
+from streamrec.recorder.tools import Order, Tools
 from tests.station import clips, hls, programs
 from tests.station.clips import VIDEO_RATE, Clip
 from tests.station.hls import Origin, Piece, Show

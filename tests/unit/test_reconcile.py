@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamrec.models import GapReason
-from streamrec.recorder.capture import Order
 from streamrec.recorder.events import Address
 from streamrec.recorder.past import Told, beginning
 from streamrec.recorder.supervisor import Change, Start, Stop, reconcile
+from streamrec.recorder.tools import Order
 from tests.fakes import NOON
 
 

@@ -1,0 +1,54 @@
+"""What a capture is told to do, and what all captures of a recorder share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from streamrec.archive.files import Tree
+from streamrec.clock import Clock
+from streamrec.recorder.beat import Beat
+from streamrec.recorder.disk import Disk
+from streamrec.recorder.events import Address, Source
+from streamrec.recorder.gate import Gate
+from streamrec.recorder.spool import Spool
+from streamrec.recorder.status import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be recorded, as the channel's row says."""
+
+    channel_id: int
+    keyname: str
+    address: Address
+    segment_seconds: int
+    epoch: int | None = None  # of the assignment under which this recorder holds the channel
+
+
+class Opener(Protocol):
+    """Makes attempts."""
+
+    def open(self, address: Address) -> Source:
+        """A new attempt at `address`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all captures of a recorder share."""
+
+    clock: Clock
+    sources: Opener
+    archive: Tree
+    spool: Spool
+    disk: Disk  # blocking work on files; a capture has at most one piece of it at a time
+    gate: Gate
+    beat: Beat
+    totals: Totals
+    recorder_id: UUID
+    retry_cap_seconds: float = 15.0
+    sync_seconds: float = 2.0
+    on_change: Callable[[int], None] = lambda _channel_id: None
