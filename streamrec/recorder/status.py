@@ -55,12 +55,11 @@ class Status:
     restarts: int = 0
 
     def writes(self, file: Written | None, bit_rate: int | None) -> None:
-        """The run goes to `file`, if it has one already."""
-        if file is None:
-            return self.writes_nothing()
-        self.path, self.file_start_time = file.key, file.start_time
-        self.file_bytes, self.file_seconds = file.size_bytes, file.media_seconds
-        self.bit_rate = bit_rate
+        """The run goes to `file`, if it has begun one."""
+        if file is not None:
+            self.path, self.file_start_time = file.key, file.start_time
+            self.file_bytes, self.file_seconds = file.size_bytes, file.media_seconds
+            self.bit_rate = bit_rate
 
     def writes_nothing(self) -> None:
         """No run is under way."""
