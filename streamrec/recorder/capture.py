@@ -244,6 +244,8 @@ class Capture:
     async def _open(self, opened: Opened) -> None:
         """Media begins; or it goes on as something else, and then one run ends where the next begins."""
         before = self._take
+        if self._watchdog is not None:
+            self._watchdog.is_continuous = opened.source == "icy"
         if self._stands_by:
             self._take = Take(opened, self.order, self._tools)
         elif before is not None:

@@ -26,6 +26,8 @@ class Watchdog:
 
     def __init__(self, now: float) -> None:
         """`now` and all times below are monotonic seconds."""
+        self.is_continuous = False
+        """Whether the source is known to send all the time: then it is learned as soon as its burst may be over."""
         self._started = now
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=8)
@@ -64,9 +66,9 @@ class Watchdog:
         return max(self._steps, default=0.0)
 
     def _patience(self, now: float) -> float:
-        is_learned = len(self._steps) >= LEARN_ARRIVALS or (
-            not self._steps and self._last is not None and self._last - self._started >= STALL_SECONDS
-        )
+        watched = 0.0 if self._last is None else self._last - self._started
+        is_steady = watched >= STALL_SECONDS and (self.is_continuous or not self._steps)
+        is_learned = is_steady or len(self._steps) >= LEARN_ARRIVALS
         learned = max(STALL_SECONDS, 2 * self._cadence())
         return learned if is_learned else max(UNLEARNED_SECONDS, learned)
 

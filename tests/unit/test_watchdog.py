@@ -50,6 +50,16 @@ def test_a_steady_radio_needs_no_steps_to_be_known():
     assert first_verdict(fed(radio(10)), 10, 30) == (pytest.approx(13.0, abs=0.2), GapReason.STALLED)
 
 
+def test_a_source_that_sends_all_the_time_is_known_after_three_seconds():
+    """A tick of a second looks like steps, of which others would have to show four."""
+    watchdog = Watchdog(0.0)
+    watchdog.is_continuous = True
+    for at in (0.1, 1.0, 2.0, 3.0, 4.0):
+        watchdog.progress(4.0 + at, at)
+
+    assert first_verdict(watchdog, 4, 30) == (pytest.approx(7.0), GapReason.STALLED)
+
+
 def test_segments_of_six_seconds_are_no_stall():
     """Silence between HLS segments is normal."""
     watchdog = fed([])
