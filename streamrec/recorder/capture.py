@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from streamrec.models import CaptureState, GapReason
-from streamrec.recorder import state, tail
+from streamrec.recorder import state, tail, watchdog
 from streamrec.recorder.account import Account
 from streamrec.recorder.events import Chunk, Closed, Event, Opened, Skipped, Source, Title
 from streamrec.recorder.facts import GapNoted
@@ -388,7 +388,7 @@ class Capture:
         if self._watchdog is not None and not self._is_on_disk and not self._woken.is_set():
             reason = self._watchdog.verdict(now)
             if reason is not None:
-                self._end_attempt(Closed(reason, _WATCHED[reason]))
+                self._end_attempt(Closed(reason, watchdog.WORDS[reason]))
         if self._account.is_out and not self._stands_by and now - self._teller.told_at >= NOTE_SECONDS:
             self._teller.told_at = now  # so that a slow disk gets one of them at a time
             self._noting = asyncio.create_task(self._teller.tell_anyway(self._note))
@@ -396,9 +396,3 @@ class Capture:
     def _note(self) -> GapNoted | None:
         """The outage so far; once the capture ends, `_finish` has the last word on it."""
         return None if self._is_stopping else self._account.note(self._clock.now())
-
-
-_WATCHED: Final = {
-    GapReason.STALLED: "Connected, but no media came.",
-    GapReason.STARVED: "Media came at less than half of its speed.",
-}

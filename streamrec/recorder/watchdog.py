@@ -15,6 +15,11 @@ STARVED_SHARE: Final = 0.5
 LEARN_ARRIVALS: Final = 4
 _SAME_STEP_SECONDS: Final = 0.5
 
+WORDS: Final = {
+    GapReason.STALLED: "Connected, but no media came.",
+    GapReason.STARVED: "Media came at less than half of its speed.",
+}
+
 
 class Watchdog:
     """Ends an attempt that has no media for max(3 s, 2 x cadence), or less than half of real time over 10 s.
@@ -27,7 +32,7 @@ class Watchdog:
     def __init__(self, now: float) -> None:
         """`now` and all times below are monotonic seconds."""
         self.is_continuous = False
-        """Whether the source is known to send all the time: then it is learned as soon as its burst may be over."""
+        """Whether the source is known to send all the time: then it is known once its burst may be over."""
         self._started = now
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=8)
