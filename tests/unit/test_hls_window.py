@@ -112,6 +112,13 @@ def test_an_attempt_begins_with_the_last_segment_of_the_one_before() -> None:
     assert names(begun)[0] == "9.ts"
 
 
+def test_an_attempt_begins_with_what_is_wanted_though_later_segments_were_fetched() -> None:
+    """They may not have reached the disk."""
+    begun = beginning(media(5, 10), Last(13, segment(13).name), 7.0)
+
+    assert names(begun)[0] == "10.ts"
+
+
 def test_a_last_segment_that_has_another_name_by_now_is_not_believed() -> None:
     begun = beginning(media(5, 10), replace(Last(9, "x"), name="other"), None)
 

@@ -48,18 +48,18 @@ class News:
 
 
 def beginning(media: Media, last: Last | None, wanted_seconds: float | None) -> Sequence[Segment]:
-    """The segments with which an attempt begins.
+    """The segments with which an attempt begins: enough that the archive's end is among the first media.
 
-    `last` is what the attempt before fetched last: from there on, and with it, so that the archive's end is among
-    the first media. Otherwise what reaches back `wanted_seconds`, and a segment more.
+    That is what reaches back `wanted_seconds`, and a segment more, and what follows on `last`, which the attempt
+    before fetched last, with it. Where nothing is known it is the FEWEST.
     """
     listed = media.segments
-    for at, segment in enumerate(listed):
-        if last is not None and (segment.sequence, segment.name) == (last.sequence, last.name):
-            return _reaching(listed[at:], LONGEST_REACH)
+    known = next((at for at, each in enumerate(listed) if last == Last(each.sequence, each.name)), None)
     if wanted_seconds is None:
-        return listed[-FEWEST:]
-    return _reaching(listed, min(wanted_seconds + media.target, LONGEST_REACH))
+        return listed[-FEWEST:] if known is None else _reaching(listed[known:], LONGEST_REACH)
+    wanted = _reaching(listed, min(wanted_seconds + media.target, LONGEST_REACH))
+    begin = len(listed) - len(wanted) if known is None else min(known, len(listed) - len(wanted))
+    return _reaching(listed[begin:], LONGEST_REACH)
 
 
 def _reaching(listed: Sequence[Segment], seconds: float) -> Sequence[Segment]:
