@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from streamrec.recorder.hls.pace import Pace
 
 
-def follow(length: float, phase: float, count: int) -> tuple[list[float], list[tuple[float, float]]]:
-    """Look at a station whose segments appear every `length` from `phase` on.
+def follow(
+    length: float, phase: float, count: int, *, listed: float | None = None
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Look at a station whose segments appear every `length` from `phase` on, and are `listed` as so long.
 
     When it was looked at, and for each segment when it appeared and what was made of that.
     """
@@ -22,10 +24,10 @@ def follow(length: float, phase: float, count: int) -> tuple[list[float], list[t
         looks.append(now)
         newest = int((now - phase) // length)
         if newest == shown:
-            pace.nothing(now, length)
+            pace.nothing(now, listed or length)
         else:
             shown = newest
-            edge = pace.news(now, length, length)
+            edge = pace.news(now, listed or length, listed or length)
             if edge is not None:
                 edges.append((phase + newest * length, edge))
     return looks, edges
@@ -51,6 +53,15 @@ def test_segments_are_seen_soon_after_they_appear(length: float, part: float) ->
     _, edges = follow(length, -part * length, 40)
 
     assert max(seen - appeared for appeared, seen in edges[1:]) <= length / 4
+
+
+@given(st.floats(-500e-6, 500e-6))
+def test_a_station_s_fast_or_slow_clock_is_followed(drift: float) -> None:
+    """For hours; what is seen late would be recorded at the wrong time."""
+    _, edges = follow(2.0 * (1 + drift), -0.7, 3000, listed=2.0)
+
+    assert max(seen - appeared for appeared, seen in edges[-500:]) <= 0.5
+    assert min(seen - appeared for appeared, seen in edges[-15:]) <= 0.25
 
 
 def test_a_list_without_news_is_left_alone_for_half_a_target_duration() -> None:

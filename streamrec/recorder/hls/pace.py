@@ -13,7 +13,7 @@ from typing import Final
 FINEST: Final = 0.25  # s
 TICK: Final = 0.1  # s
 _FINE: Final = 8  # looks a segment while its end is sought
-_EARLIER: Final = 0.01  # of a segment: how much sooner each time, so that the look stays close to the end
+_EARLIER: Final = 0.005  # of a segment: how much sooner each time, so that the look stays close to the end
 
 
 class Pace:
@@ -35,9 +35,11 @@ class Pace:
         seconds = min(seconds, target) or target
         self._step = max(FINEST, seconds / _FINE)
         is_close = before is not None and at - before < 2 * self._step
+        # Not from `at`, which is a tick late: that would add up, and the look would fall behind a fast station.
+        planned = max(self._due, at - self._step) if self._looks == 0 and not self._is_sought else at
         self._is_sought = before is None or (self._is_sought and not is_close)
         self._looks = 0
-        self._due = at + (self._step if self._is_sought else seconds * (1 - _EARLIER))
+        self._due = at + self._step if self._is_sought else planned + seconds * (1 - _EARLIER)
         if before is None:
             return None
         return (before + at) / 2 if is_close else at
