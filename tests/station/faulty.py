@@ -112,6 +112,9 @@ class Station:
             await self._answer(path, headers, writer)
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # it left, or does not speak HTTP
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the station ends, and what nobody reads would outlive its loop
+            raise
         finally:
             writer.close()
 

@@ -196,20 +196,25 @@ class Origin:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         number = self._connections
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
-                line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                pairs = (each.partition(":") for each in lines if each)
-                fields = {name.lower(): text.strip() for name, _, text in pairs}
-                path = line.split(" ")[1].partition("?")[0].removeprefix("/")
-                self.requests.append(Request(time.time(), path, fields, number))
-                reply = self._answer(path, fields)
-                writer.write(reply)
-                await writer.drain()
-                self.hang_ups[path] -= 1
-                if self.hang_ups[path] >= 0:
-                    break
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                while await self._answered(number, reader, writer):
+                    pass
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the origin ends, and what nobody reads would outlive its loop
         writer.close()
+
+    async def _answered(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether a request was answered and another may follow."""
+        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        pairs = (each.partition(":") for each in lines if each)
+        fields = {name.lower(): text.strip() for name, _, text in pairs}
+        path = line.split(" ")[1].partition("?")[0].removeprefix("/")
+        self.requests.append(Request(time.time(), path, fields, number))
+        writer.write(self._answer(path, fields))
+        await writer.drain()
+        self.hang_ups[path] -= 1
+        return self.hang_ups[path] < 0
 
     def _answer(self, path: str, fields: dict[str, str]) -> bytes:
         if self.refused[path] > 0:

@@ -55,6 +55,10 @@ class Proxy:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
             pass  # the server is not there
+        except asyncio.CancelledError:
+            for one in writers:
+                one.transport.abort()  # what nobody reads would outlive the loop
+            raise
         finally:
             for way in ways:
                 way.cancel()
