@@ -114,7 +114,6 @@ class Station:
             pass  # it left, or does not speak HTTP
         except asyncio.CancelledError:
             writer.transport.abort()  # the station ends, and what nobody reads would outlive its loop
-            raise
         finally:
             writer.close()
 

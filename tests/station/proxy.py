@@ -58,7 +58,6 @@ class Proxy:
         except asyncio.CancelledError:
             for one in writers:
                 one.transport.abort()  # what nobody reads would outlive the loop
-            raise
         finally:
             for way in ways:
                 way.cancel()
