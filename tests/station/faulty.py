@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tests.station.clips import Clip
 from tests.station.coding import Tags, chunk
+from tests.station.ending import let_nobody_in
 from tests.station.journal import Journal
 from tests.station.mount import BURST_FRAMES, DROPPING, Fault, Mount, Refusal
 from tests.station.numbered import Numbered
@@ -102,8 +103,7 @@ class Station:
         self.port = await self._open(0)
         self._started.set()
         await self._stopped.wait()
-        for server in self._doors.values():
-            server.close()
+        await let_nobody_in(self._doors.values())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

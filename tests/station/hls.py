@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.station import programs
 from tests.station.clips import Clip
+from tests.station.ending import let_nobody_in
 
 WINDOW = 5
 _EXTINF = re.compile(r"#EXTINF:([\d.]+)")
@@ -191,7 +192,7 @@ class Origin:
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stopped.wait()
-        server.close()
+        await let_nobody_in([server])
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.station.ending import let_nobody_in
+
 _PIECE = 65_536
 
 
@@ -43,7 +45,7 @@ class Proxy:
         self.port = int(server.sockets[0].getsockname()[1])
         self._started.set()
         await self._stopped.wait()
-        server.close()
+        await let_nobody_in([server])
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
