@@ -77,6 +77,7 @@ def account(session: Session, channel_id: int, window: Span, *, at: datetime | N
         raise Invalid("The range must begin in the past.", field="from", rule="past")
     if past.duration > LONGEST_WINDOW:
         raise Invalid("The range must be at most 400 days.", field="from", rule="range")
+    bounds = _pending_since(session, channel_id, at)  # before the rows: one that comes meanwhile is no hole then
     rows = _recorded_and_lost(session, channel_id, past)
     known = [stretch.span for stretch in rows]
     expected = _expected(session, channel_id, past)
@@ -85,7 +86,7 @@ def account(session: Session, channel_id: int, window: Span, *, at: datetime | N
     stretches = [
         *rows,
         *(Stretch(span, "disabled") for span in disabled),
-        *_open_end(missing, *_pending_since(session, channel_id, at)),
+        *_open_end(missing, *bounds),
     ]
     return Account(channel_id, past, sorted(stretches, key=lambda stretch: stretch.span))
 

@@ -32,6 +32,19 @@ def account(session: Session, channel_id: int, start: float, end: float, now: fl
     return [(s.kind, seconds(s.span.start), seconds(s.span.end), s.reason) for s in found.stretches]
 
 
+def test_a_row_that_comes_while_the_account_is_read_leaves_no_hole(session: Session, channel_id: int) -> None:
+    """The account is more than one query, and recorders do not wait for it."""
+    make.covered(session, channel_id, 0, 60)
+    connection = session.connection()
+
+    def come(*_: object) -> None:
+        make.covered(session, channel_id, 60, 120)
+
+    sa.event.listen(connection, "after_cursor_execute", come, once=True)
+
+    assert {kind for kind, *_ in account(session, channel_id, 0, 120, now=120)} <= {"recorded", "pending"}
+
+
 def test_rows_that_touch_are_one_stretch_and_reasons_keep_gaps_apart(session: Session, channel_id: int) -> None:
     make.covered(session, channel_id, 0, 60)
     make.covered(session, channel_id, 60, 120)
