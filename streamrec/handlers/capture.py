@@ -11,7 +11,8 @@ from streamrec.db import Session
 from streamrec.handlers import _current, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
-from streamrec.media import binary, probe
+from streamrec.media import binary
+from streamrec.recorder.sources import probing
 from streamrec.timeline import Span
 
 _SORT_KINDS: dict[str, type] = {"id": int, "start_time": datetime}
@@ -69,11 +70,11 @@ def probe_channel(body: dict[str, Any]) -> Reply:
     settings = _current.settings()
     url = egress.parse(body["url"])
     egress.check(url.url, settings.egress_allow)
-    info = probe.probe(
+    info = probing.probe(
         url.url,
         url.credentials,
         executable=binary.find(settings.ffmpeg).path,
-        allow=settings.egress_allow,
+        allow=tuple(settings.egress_allow),
         timeout_seconds=body.get("timeout_seconds", 10),
     )
     return _reply.ok(_present.probe(info))

@@ -47,19 +47,6 @@ class MediaInfo:
         return "+".join(name for name in (self.video_codec, self.audio_codec) if name)
 
 
-def probe(
-    url: str,
-    credentials: Credentials | None = None,
-    *,
-    executable: str,
-    allow: Iterable[str] = (),
-    timeout_seconds: float = 10.0,
-) -> MediaInfo:
-    """`probe_async` for a caller in a thread of its own. Blocks for at most the time-out and a second."""
-    work = probe_async(url, credentials, executable=executable, allow=allow, timeout_seconds=timeout_seconds)
-    return asyncio.run(work)
-
-
 async def probe_async(
     url: str,
     credentials: Credentials | None = None,

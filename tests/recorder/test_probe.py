@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from streamrec.egress import Credentials
-from streamrec.media import probe
+from streamrec.media.probe import MediaInfo
 from streamrec.models import FileFormat, GapReason
+from streamrec.recorder.sources import probing
 from tests.station import clips, programs
 from tests.station.clips import Clip
 from tests.station.faulty import Station
+from tests.station.scripted import answer, redirect, serving
 
 
-def probed(url: str, port: int, **options: object) -> probe.MediaInfo:
-    return probe.probe(url, executable=programs.ffmpeg(), allow=[f"127.0.0.1:{port}"], **options)
+def probed(url: str, port: int, **options: object) -> MediaInfo:
+    return probing.probe(url, executable=programs.ffmpeg(), allow=(f"127.0.0.1:{port}",), **options)
 
 
 def test_a_radio_is_described(station: Station, noise: Clip):
@@ -77,9 +79,18 @@ def test_a_silent_server_costs_no_longer_than_allowed(seconds: float):
 )
 def test_nothing_is_started_for_an_address_that_is_not_for_recording(url: str, reason: GapReason, tmp_path: Path):
     """The executable does not even exist."""
-    info = probe.probe(url, Credentials("u", "p"), executable=str(tmp_path / "none"))
+    info = probing.probe(url, Credentials("u", "p"), executable=str(tmp_path / "none"))
 
     assert (info.recordable, info.reason) == (False, reason)
+
+
+def test_a_redirect_does_not_lead_where_a_capture_may_not_go():
+    """The answer names the rule, and the forbidden server hears nothing."""
+    with serving([answer(b"secret")]) as inside, serving(redirect(inside.url)) as outside:
+        info = probed(outside.url, outside.port)
+
+    assert (info.recordable, info.reason) == (False, GapReason.EGRESS_DENIED)
+    assert inside.requests == []
 
 
 def test_what_no_file_can_keep_is_refused_in_words(shelf: tuple[Path, int]):
