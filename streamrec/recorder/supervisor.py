@@ -133,7 +133,9 @@ class Supervisor:
             except SQLAlchemyError:  # a bug of ours, and no reason to stop capturing
                 log.exception("the channels cannot be read")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._wait_seconds)
+                # Not wait_for: that of Python 3.11 swallows a cancellation that comes together with the wake-up.
+                async with asyncio.timeout(self._wait_seconds):
+                    await self._woken.wait()
 
     async def hand_over(self, seconds: float, *, peers_within: float = 0.0) -> None:
         """While `run` goes on: wait for others to take over everything, as long as there are any."""

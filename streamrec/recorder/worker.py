@@ -157,7 +157,8 @@ class _Worker:
                 said = waiting_for
                 log.warning("recorder in standby", waiting_for=waiting_for)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), self.settings.heartbeat_seconds / 2)
+                async with asyncio.timeout(self.settings.heartbeat_seconds / 2):
+                    await self.stopping.wait()
         return False
 
     def _joined(self, heirs: Inheritance) -> str:
@@ -277,7 +278,8 @@ class _Worker:
         """Write the captures' rows every REPORT_SECONDS, and at once when a state changes."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.has_changed.wait(), REPORT_SECONDS)
+                async with asyncio.timeout(REPORT_SECONDS):  # wait_for of Python 3.11 may swallow the end
+                    await self.has_changed.wait()
             self.has_changed.clear()
             gone = self.changed - supervisor.captures.keys()
             self.changed.clear()
