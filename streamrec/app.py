@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import connexion
+import structlog
 from connexion.middleware.context import ContextMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.routing import RoutingMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from connexion.resolver import RelativeResolver
+from starlette.concurrency import run_in_threadpool
 
 from streamrec import db, health
 from streamrec import settings as configuration
+from streamrec.errors import Unavailable
+from streamrec.files import keeping
 from streamrec.handlers._calls import CallsMiddleware, Threads
 from streamrec.handlers._checks import AnswerChecksMiddleware, RequestChecksMiddleware
 from streamrec.handlers._document import Document
@@ -25,6 +30,10 @@ from streamrec.handlers._pages import Pages
 from streamrec.handlers._problems import Answers
 from streamrec.handlers._rules import Rules
 from streamrec.settings import Settings
+
+log = structlog.get_logger("streamrec.app")
+
+_TIDY_SECONDS: Final = 3600.0
 
 
 def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
@@ -41,7 +50,7 @@ def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
         middlewares=[
             partial(Observed, settings=settings),
             partial(Answers, allowed=document.methods()),
-            partial(Guard, settings=settings),
+            partial(Guard, settings=settings, is_upload=document.uploads()),
             partial(Pages, settings=settings, document=document),
             RoutingMiddleware,
             SecurityMiddleware,
@@ -63,11 +72,23 @@ def _lifespan(settings: Settings, threads: Threads) -> Any:
         engine = db.connect(settings, application="streamrec-api")
         watch = health.Watch(settings)
         watch.refresh()
+        tidying = asyncio.create_task(_tidy(settings))
         try:
             yield {"watch": watch}
         finally:
+            tidying.cancel()
             watch.close()
             threads.close()
             engine.dispose()
 
     return lifespan
+
+
+async def _tidy(settings: Settings) -> None:
+    """Now and then remove what crashes left of stored files."""
+    while True:
+        try:
+            await run_in_threadpool(keeping.tidy, settings.files_dir)
+        except (Unavailable, OSError) as exc:
+            log.warning("stored files could not be tidied", error=str(exc))
+        await asyncio.sleep(_TIDY_SECONDS)

@@ -8,8 +8,10 @@ StreamrecError
 ├── Invalid             the request breaks a rule; names the field and the rule
 │   └── EgressDenied    the address may not be reached from here
 ├── Denied              known, but not allowed
+│   └── AlreadyStored   the same content is there already
 ├── Unavailable         a part that is needed is away; try again later
-│   └── DatabaseAway
+│   ├── DatabaseAway
+│   └── StorageFull     the disk has no room
 └── NotReady            the set-up is not complete; says which command to run
 """
 
@@ -56,12 +58,20 @@ class Denied(StreamrecError):
     """The caller is known but not allowed to do this."""
 
 
+class AlreadyStored(Denied):
+    """The same content is there already, which the document of the file service calls forbidden."""
+
+
 class Unavailable(StreamrecError):
     """A part that is needed is away; the same request may succeed later."""
 
 
 class DatabaseAway(Unavailable):
     """PostgreSQL does not answer."""
+
+
+class StorageFull(Unavailable):
+    """The disk has no room for what was sent."""
 
 
 class NotReady(StreamrecError):

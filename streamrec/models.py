@@ -380,6 +380,47 @@ class Capture(Base):
     updated_at: Mapped[datetime]
 
 
+# --- stored files -----------------------------------------------------------------------------------------
+
+
+class FileContent(Base):
+    """Bytes that stored files refer to, kept once under their SHA-256; a row means that they are durable."""
+
+    __tablename__ = "file_content"
+
+    sha256: Mapped[str] = mapped_column(sa.String(64), primary_key=True, comment="lower-case hex, as the others")
+    sha1: Mapped[str] = mapped_column(sa.String(40), index=True)
+    md5: Mapped[str] = mapped_column(sa.String(32), index=True)
+    size_bytes: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    unwanted_at: Mapped[datetime | None] = mapped_column(
+        index=True, comment="since when no file refers to it; the bytes go, and then the row"
+    )
+
+    __table_args__ = (
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$' AND sha1 ~ '^[0-9a-f]{40}$'", "hashes"),
+        sa.CheckConstraint("size_bytes >= 0", "size_bytes"),
+    )
+
+
+class StoredFile(Base):
+    """What somebody stored under a name."""
+
+    __tablename__ = "stored_file"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    sha256: Mapped[str] = mapped_column(sa.ForeignKey(FileContent.sha256), index=True)
+    owner: Mapped[str | None] = mapped_column(comment="the name of an API key; null: sent while the API was open")
+    file_name: Mapped[str] = mapped_column(comment="a label that is never a path")
+    type: Mapped[str] = mapped_column(comment="a media type: found in the content, or given by the owner")
+    version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy declares it an instance attribute
+    __table_args__ = (sa.CheckConstraint("char_length(file_name) BETWEEN 1 AND 255", "file_name"),)
+
+
 # --- access -----------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[list[str], NoDecode] = ["127.0.0.1", "::1"]
     egress_allow: Annotated[list[str], NoDecode] = []
     max_body_bytes: int = Field(1_048_576, ge=1024)
+    max_upload_bytes: int = Field(10_737_418_240, ge=1024)
     ffmpeg: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     def archive_dir(self) -> Path:
         """Where closed recordings lie."""
         return self.data_dir / "archive"
+
+    @property
+    def files_dir(self) -> Path:
+        """Where stored files lie."""
+        return self.data_dir / "files"
 
     @property
     def spool_dir(self) -> Path:

@@ -21,7 +21,7 @@ from connexion.operations import AbstractOperation
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamrec.errors import Invalid
-from streamrec.handlers import _body, _current
+from streamrec.handlers import _body, _current, _upload
 from streamrec.handlers._problems import Refused, WrongAnswer
 from streamrec.handlers._rules import Rules
 
@@ -108,6 +108,8 @@ class RequestChecks:
         self._headers = {p.name.lower().encode(): p for p in parameters if p.where == "header"}
         content: Mapping[str, Any] = operation.request_body.get("content", {})
         self._is_required: bool = operation.request_body.get("required", False)
+        self._is_streamed: bool = operation.request_body.get("x-streamed", False)
+        self._is_forbidding: bool = operation.request_body.get("x-forbidding", False)
         self._bodies = {kind: rules.compiled(media.get("schema", {})) for kind, media in content.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,23 +137,42 @@ class RequestChecks:
             parameter.pick(given.get(name, []), arguments)
 
     async def _body(self, scope: Scope, receive: Receive) -> Any:
-        """The value of a JSON body, the bytes of another one, None if there is none and need not be."""
-        body = await _whole(receive)
+        """The value of a JSON body, the bytes of another one, None if there is none and need not be.
+
+        A streamed one is an `_upload.Body`, of which nothing has been read.
+        """
         kind, charset = media_type_of(scope["headers"])
+        if self._is_streamed:
+            self._require_known(kind, "utf-8")
+            return _upload.Body(scope["headers"], receive)
+        body = await _whole(receive)
         if not body and (kind is None or kind in self._bodies):
             if self._is_required:
                 raise Invalid("body: is required", field="body")
             return None
-        if kind not in self._bodies or charset not in {"utf-8", "us-ascii"}:
-            wanted = ", ".join(self._bodies)
-            raise Refused(415, "unsupported-media-type", f"Content-Type: must be {wanted}, in UTF-8.")
+        kind = self._require_known(kind, charset)
         if _JSON.fullmatch(kind):
             value = _body.json_value(body)
-            self._rules.check(self._bodies[kind], value)
+            self._check(self._bodies[kind], value)
             return value
         if kind.startswith("text/") or kind.endswith("mpegurl"):
             self._rules.check(self._bodies[kind], _text(body), at="body")
         return body
+
+    def _require_known(self, kind: str | None, charset: str) -> str:
+        if kind not in self._bodies or charset not in {"utf-8", "us-ascii"}:
+            wanted = ", ".join(self._bodies)
+            raise Refused(415, "unsupported-media-type", f"Content-Type: must be {wanted}, in UTF-8.")
+        return kind
+
+    def _check(self, validator: _Validator, value: Any) -> None:
+        """A broken rule is a 400; the document of the file service has a 403 for it."""
+        try:
+            self._rules.check(validator, value)
+        except Invalid as exc:
+            if not self._is_forbidding:
+                raise
+            raise Refused(403, "invalid-properties", exc.detail, headers=None, **exc.context) from exc
 
 
 def _text(body: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from connexion.context import scope
+from connexion.context import context, scope
 from starlette.types import Scope
 
 from streamrec.health import Watch
@@ -45,6 +45,11 @@ def shown(of: Scope) -> Any:
 def settings() -> Settings:
     """The settings of the app that serves this request."""
     return cast("Settings", scope[_SETTINGS])
+
+
+def principal() -> str | None:
+    """The name of the API key that was sent; None where the API asks for none."""
+    return cast("str | None", context.get("user"))
 
 
 def watch() -> Watch:

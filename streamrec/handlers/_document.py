@@ -55,6 +55,20 @@ class Document:
 
         return allowed
 
+    def uploads(self) -> Callable[[str, str], bool]:
+        """A function that tells whether a method of a path takes a body that is streamed to the disk."""
+        streamed = [
+            (method.upper(), _pattern(path))
+            for path, item in self.contract["paths"].items()
+            for method in _METHODS
+            if item.get(method, {}).get("requestBody", {}).get("x-streamed")
+        ]
+
+        def is_upload(method: str, path: str) -> bool:
+            return any(method == known and pattern.fullmatch(path) for known, pattern in streamed)
+
+        return is_upload
+
 
 def _dumped(document: dict[str, Any]) -> bytes:
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=115)

@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +23,8 @@ MOST_HEADERS = 100
 MOST_HEADER_BYTES = 32_768
 IDLE_SECONDS = 10.0  # between two pieces of a body
 BODY_SECONDS = 120.0  # for a whole body
+UPLOAD_SECONDS = 86_400.0  # for one that goes to the disk
+MULTIPART_BYTES = 65_536  # what a form may have around its file
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?")
@@ -34,25 +36,31 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 class Guard:
     """ASGI middleware: checks the head at once, and bounds the body while it is read."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, is_upload: Callable[[str, str], bool]) -> None:
+        """`is_upload` tells by method and path which bodies are large, and streamed to the disk."""
         self.app = app
-        self._most_body_bytes = settings.max_body_bytes
+        self._settings = settings
+        self._is_upload = is_upload
         self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            self._check_head(scope)
-            receive = _bounded(receive, self._most_body_bytes)
+            if self._is_upload(scope["method"], scope["path"]):
+                most, seconds = self._settings.max_upload_bytes + MULTIPART_BYTES, UPLOAD_SECONDS
+            else:
+                most, seconds = self._settings.max_body_bytes, BODY_SECONDS
+            self._check_head(scope, most)
+            receive = _bounded(receive, most, seconds)
         await self.app(scope, receive, send)
 
-    def _check_head(self, scope: Scope) -> None:
+    def _check_head(self, scope: Scope, most_body_bytes: int) -> None:
         headers = scope["headers"]
         check_target(scope.get("raw_path") or scope["path"].encode(), scope["query_string"])
         check_headers(headers)
         host = self._hosts.check(_values(headers, b"host"))
         if scope["method"] not in _SAFE_METHODS:
             check_origin(_values(headers, b"origin"), host)
-        check_length(_values(headers, b"content-length"), self._most_body_bytes)
+        check_length(_values(headers, b"content-length"), most_body_bytes)
         if any(value.strip().lower() != b"identity" for value in _values(headers, b"content-encoding")):
             raise Refused(415, "unsupported-media-type", "Content-Encoding: compressed bodies are not taken here.")
 
@@ -195,10 +203,10 @@ def too_large(most: int) -> Refused:
 # --- the body ---------------------------------------------------------------------------------------------
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
+def _bounded(receive: Receive, most: int, seconds: float) -> Receive:
     """A receive channel that counts bytes and does not wait for ever for the next piece of a body."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + BODY_SECONDS
+    deadline = loop.time() + seconds
     size = 0
     is_done = False
 

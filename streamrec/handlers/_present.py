@@ -45,6 +45,20 @@ def recording(row: Row) -> dict[str, Any]:
     }
 
 
+def stored_file(row: Row) -> dict[str, Any]:
+    """StoredFile; the document's `size` is text."""
+    return {
+        "file_name": row.file_name,
+        "type": row.type,
+        "size": str(row.size_bytes),
+        "md5": row.md5,
+        "sha1": row.sha1,
+        "sha256": row.sha256,
+        "created_at": written(row.created_at),
+        "updated_at": written(row.updated_at),
+    }
+
+
 _MEDIA_TYPES: Final = {
     FileFormat.MP3: "audio/mpeg",  # RFC 3003
     FileFormat.AAC: "audio/aac",

@@ -33,6 +33,7 @@ STATUS: dict[type[errors.StreamrecError], int] = {
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.Unavailable: 503,
+    errors.StorageFull: 507,
     errors.NotReady: 503,
 }
 RETRY_AFTER_SECONDS = 5

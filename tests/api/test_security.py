@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -75,7 +76,7 @@ def test_only_the_front_page_and_health_may_be_asked_without_a_key(closed_api: h
         (method, path)
         for path, item in paths.items()
         for method in item.keys() & {"get", "post", "put", "patch", "delete"}
-        if closed_api.request(method, path.format(channel_id=1, recording_id=1)).status_code != 401
+        if closed_api.request(method, re.sub(r"\{[^}]+\}", "1", path)).status_code != 401
     }
 
     assert public == {("get", "/"), ("get", "/health")}

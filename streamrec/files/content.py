@@ -1,0 +1,131 @@
+"""The bytes of stored files: received into a file without a name of its own, hashed on the way, kept once.
+
+incoming/<uuid>.part                 while it is received
+<aa>/<bb>/<sha256>                   once durable; aa and bb are the hash's first two bytes
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from streamrec.archive import files
+from streamrec.errors import Invalid, StorageFull
+from streamrec.files import sniffing
+
+_INCOMING: Final = "incoming"
+_ABANDONED_SECONDS: Final = 3600.0
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What identifies some bytes: hashes in lower-case hexadecimal digits, and what they look like."""
+
+    sha256: str
+    sha1: str
+    md5: str
+    size_bytes: int
+    media_type: str
+
+
+def key(sha256: str) -> str:
+    """Where content lies below the store's folder."""
+    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+class Incoming:
+    """A file that is being received. Closed without `keep`, it leaves nothing behind."""
+
+    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+        """`folder` is the store's. Raises StorageFull."""
+        self._tree = files.Tree(folder)
+        self._name = f"{_INCOMING}/{uuid4().hex}.part"
+        self._most_bytes = most_bytes
+        self._size = 0
+        self._head = b""
+        self._sha256 = hashlib.sha256()
+        # The document names files by these; nothing is trusted because of them.
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        try:
+            self._descriptor = self._tree.create(self._name)
+        except OSError as error:
+            self._tree.close()
+            raise _refusal(error) from error
+
+    def write(self, data: bytes) -> None:
+        """Add bytes. Raises Invalid (field `body`) above the limit, StorageFull."""
+        self._size += len(data)
+        if self._size > self._most_bytes:
+            raise Invalid(f"body: a file may have {self._most_bytes} bytes", field="body", rule="max_upload_bytes")
+        if len(self._head) < sniffing.HEAD_BYTES:
+            self._head += data[: sniffing.HEAD_BYTES - len(self._head)]
+        for digest in (self._sha256, self._sha1, self._md5):
+            digest.update(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise _refusal(error) from error
+
+    def finish(self) -> Content:
+        """Make what has come durable, still without a name. Raises StorageFull."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise _refusal(error) from error
+        return Content(
+            sha256=self._sha256.hexdigest(),
+            sha1=self._sha1.hexdigest(),
+            md5=self._md5.hexdigest(),
+            size_bytes=self._size,
+            media_type=sniffing.media_type(self._head),
+        )
+
+    def keep(self) -> None:
+        """Give the content its name, durably; content that is there already stays as it is. Raises StorageFull."""
+        try:
+            self._tree.move(self._name, self._tree, key(self._sha256.hexdigest()))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise _refusal(error) from error
+
+    def close(self) -> None:
+        """Drop what was not kept."""
+        os.close(self._descriptor)
+        self._tree.unlink(self._name)
+        self._tree.close()
+
+
+def _refusal(error: OSError) -> Exception:
+    """A full disk is told to the client; anything else is a fault of this machine."""
+    return StorageFull("There is no room for this file.") if error.errno in _FULL else error
+
+
+def unlink(folder: Path, sha256: str) -> None:
+    """Remove content, durably; it may be gone already."""
+    with files.Tree(folder) as tree:
+        tree.unlink(key(sha256))
+
+
+def sweep_abandoned(folder: Path, *, older_than: float = _ABANDONED_SECONDS) -> int:
+    """Remove what processes that died were receiving more than `older_than` seconds ago; how many those were."""
+    count = 0
+    with files.Tree(folder) as tree:
+        for name in tree.names(_INCOMING):
+            path = folder / _INCOMING / name
+            try:
+                is_old = time.time() - path.lstat().st_mtime > older_than
+            except FileNotFoundError:
+                continue
+            count += is_old and tree.unlink(f"{_INCOMING}/{name}")
+    return count
