@@ -97,6 +97,18 @@ class Channel(Base):
     pin: Mapped[dict[str, str]] = mapped_column(
         JSONB, default=dict, server_default="{}", comment="labels that a recorder must have: site, network"
     )
+    backup_urls: Mapped[list[str]] = mapped_column(
+        ARRAY(sa.Text),
+        default=list,
+        server_default="{}",
+        comment="tried in this order when url fails; without user names and passwords, see backup_credential",
+    )
+    tls_verify: Mapped[bool] = mapped_column(
+        default=True, server_default=sa.true(), comment="false: any certificate will do"
+    )
+    max_bandwidth: Mapped[int | None] = mapped_column(
+        comment="bit/s: the best HLS variant at or below it; null: the best"
+    )
     version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
@@ -114,6 +126,10 @@ class Channel(Base):
         sa.CheckConstraint("segment_seconds BETWEEN 5 AND 3600", "segment_seconds"),
         sa.CheckConstraint("char_length(name) BETWEEN 1 AND 200", "name"),
         sa.CheckConstraint("char_length(url) <= 2048 AND url !~ '://[^/?#]*@'", "url"),
+        sa.CheckConstraint(
+            "cardinality(backup_urls) <= 8 AND array_to_string(backup_urls, ' ') !~ '://[^/?# ]*@'", "backup_urls"
+        ),
+        sa.CheckConstraint("max_bandwidth > 0", "max_bandwidth"),
         sa.Index("channel_keyname_key", "keyname", unique=True, postgresql_where=sa.text("deleted_at IS NULL")),
     )
 
@@ -126,6 +142,19 @@ class ChannelCredential(Base):
     channel_id: Mapped[int] = mapped_column(
         sa.ForeignKey(Channel.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
+    username: Mapped[str]
+    password: Mapped[str]
+
+
+class BackupCredential(Base):
+    """The user name and password of one of a channel's backup URLs."""
+
+    __tablename__ = "backup_credential"
+
+    channel_id: Mapped[int] = mapped_column(
+        sa.ForeignKey(Channel.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    url: Mapped[str] = mapped_column(primary_key=True, comment="one of the channel's backup URLs")
     username: Mapped[str]
     password: Mapped[str]
 
@@ -149,6 +178,7 @@ class EnabledPeriod(Base):
 # --- recordings and the account of time -------------------------------------------------------------------
 
 
+_SOURCE = "0: the channel's URL; n: the nth of its backup URLs at that time"
 _EPOCH = "of the assignment when a recorder told it; a trigger refuses an older one than the current"
 
 
@@ -178,6 +208,8 @@ class Run(Base):
     recorder_id: Mapped[UUID | None]
     epoch: Mapped[int | None] = mapped_column(comment="of the assignment it was captured under")
     source: Mapped[str] = mapped_column(sa.String(16), comment="which source read it, such as ffmpeg")
+    source_index: Mapped[int | None] = mapped_column(sa.SmallInteger(), comment=_SOURCE)
+    source_url: Mapped[str | None] = mapped_column(comment="where it was read, without user name and password")
     format: Mapped[FileFormat] = mapped_column(_values(FileFormat))
     codecs: Mapped[str | None] = mapped_column(comment="ffmpeg's names, video first: h264+aac")
     start_time: Mapped[datetime] = mapped_column(comment="the wall clock at media time zero")
@@ -207,6 +239,7 @@ class Recording(Base):
     sha256: Mapped[str | None] = mapped_column(sa.String(64), comment="lower-case hex")
     format: Mapped[FileFormat | None] = mapped_column(_values(FileFormat))
     codecs: Mapped[str | None]
+    source_index: Mapped[int | None] = mapped_column(sa.SmallInteger(), comment=_SOURCE)
     truncated: Mapped[bool] = mapped_column(
         default=False,
         server_default=sa.false(),
@@ -250,15 +283,18 @@ class GapReason(enum.StrEnum):
     DNS = "dns"
     TLS = "tls"
     STALLED = "stalled"  # connected, but no media
+    STALE_PLAYLIST = "stale_playlist"  # an HLS playlist that is served, but does not go on
     STARVED = "starved"  # less than half of real time
     NOT_MEDIA = "not_media"
     UNSUPPORTED = "unsupported"  # a codec or protocol that cannot be kept
+    DRM = "drm"  # encrypted in a way that only licensed players can read
     EGRESS_DENIED = "egress_denied"
     CLOCK = "clock"  # media time and wall clock came apart by more than a second
     CAPTURE_CRASHED = "capture_crashed"
     RECORDER_DOWN = "recorder_down"
     DISK_FULL = "disk_full"
     IO_ERROR = "io_error"
+    STORAGE_MISSING = "storage_missing"  # the archive's disk is not mounted, or it is another one
     DISABLED = "disabled"  # the last moment before a channel was disabled, deleted or given another URL
     UNKNOWN = "unknown"
 
@@ -376,8 +412,25 @@ class Capture(Base):
     codecs: Mapped[str | None]
     title: Mapped[str | None] = mapped_column(comment="the last title that the stream announced")
     last_error: Mapped[str | None] = mapped_column(comment="in words; kept until media flows again")
+    source_index: Mapped[int | None] = mapped_column(sa.SmallInteger(), comment=_SOURCE)
     restarts: Mapped[int] = mapped_column(default=0, server_default="0", comment="attempts after the first")
     updated_at: Mapped[datetime]
+
+
+class Canary(Base):
+    """What became of the known signal that streamrec records of itself: the archive compared with the truth."""
+
+    __tablename__ = "canary"
+
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), primary_key=True, autoincrement=False)
+    checked_at: Mapped[datetime]
+    verified_until: Mapped[datetime | None] = mapped_column(
+        comment="the end of the last recording that was compared"
+    )
+    frames: Mapped[int] = mapped_column(default=0, comment="compared since the channel was made")
+    faults: Mapped[int] = mapped_column(default=0, comment="frames missing, doubled, damaged or off in time")
+    failed_at: Mapped[datetime | None] = mapped_column(comment="when the latest fault was found")
+    detail: Mapped[str | None] = mapped_column(comment="the latest fault in one sentence")
 
 
 # --- stored files -----------------------------------------------------------------------------------------
