@@ -37,7 +37,7 @@ _STATUS: Select = (
             getattr(Capture, name)
             for name in (
                 *("recorder_id", "since", "run_id", "path", "file_start_time", "file_bytes", "file_seconds"),
-                *("bit_rate", "codecs", "title", "last_error", "restarts", "updated_at"),
+                *("bit_rate", "codecs", "title", "last_error", "source_index", "restarts", "updated_at"),
             )
         ),
     )

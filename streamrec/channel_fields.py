@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from streamrec import egress
-from streamrec.errors import Invalid
+from streamrec.errors import EgressDenied, Invalid
 from streamrec.models import CaptureMode, ChannelType
 
 REQUIRED: Final = ("name", "keyname", "type", "url")
 
-Draft = dict[str, Any]  # checked fields; `url` is a StreamUrl
+Draft = dict[str, Any]  # checked fields; `url` is a StreamUrl, `backup_urls` are several
+
+MOST_BACKUPS: Final = 8
+MOST_BANDWIDTH: Final = 10**12  # bit/s
 
 _KEYNAME = re.compile(r"[A-Za-z0-9_-]{10}\Z")
 _COUNTRY = re.compile(r"[A-Za-z]{2}\Z")
@@ -58,10 +61,13 @@ def _segment_seconds(value: object) -> int:
     return value
 
 
-def _enabled(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise invalid("enabled", "The field enabled must be true or false.", "type")
-    return value
+def _truth(field: str) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise invalid(field, f"The field {field} must be true or false.", "type")
+        return value
+
+    return check
 
 
 def _country(value: object) -> str | None:
@@ -86,6 +92,29 @@ def _pin(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def _backup_urls(value: object) -> list[egress.StreamUrl]:
+    """The backup URLs in order, each under the rules of `url`."""
+    if not isinstance(value, list) or len(value) > MOST_BACKUPS:
+        raise invalid("backup_urls", f"The backup_urls must be a list of at most {MOST_BACKUPS}.", "length")
+    try:
+        found = [egress.parse(text("backup_urls", each, egress.MAX_URL_LENGTH)) for each in value]
+    except Invalid as exc:
+        raise invalid("backup_urls", exc.detail, str(exc.context["rule"])) from None
+    if len({each.url for each in found}) < len(found):
+        raise invalid("backup_urls", "The backup_urls must differ from each other.", "unique")
+    return found
+
+
+def _max_bandwidth(value: object) -> int | None:
+    if value is not None and (
+        not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_BANDWIDTH
+    ):
+        raise invalid(
+            "max_bandwidth", f"The max_bandwidth must be a whole number from 1 to {MOST_BANDWIDTH} bit/s.", "range"
+        )
+    return value
+
+
 def _one_of(field: str, kind: type[ChannelType] | type[CaptureMode]) -> Callable[[object], str]:
     def check(value: Any) -> str:
         try:
@@ -101,20 +130,23 @@ RULES: Final[dict[str, Callable[[Any], Any]]] = {
     "keyname": _keyname,
     "type": _one_of("type", ChannelType),
     "url": lambda value: egress.parse(text("url", value, egress.MAX_URL_LENGTH)),
-    "enabled": _enabled,
+    "enabled": _truth("enabled"),
     "segment_seconds": _segment_seconds,
     "capture": _one_of("capture", CaptureMode),
     "tags": _tags,
     "country": _country,
     "language": _language,
     "pin": _pin,
+    "backup_urls": _backup_urls,
+    "tls_verify": _truth("tls_verify"),
+    "max_bandwidth": _max_bandwidth,
 }
 
 
 def checked(
     fields: Mapping[str, Any], *, allow: Iterable[str] = (), resolve: egress.Resolver | None = None
 ) -> Draft:
-    """The fields of a channel, each against its rule; a URL's host is looked up, so call it outside transactions.
+    """The fields of a channel, each against its rule; URLs' hosts are looked up, so call it outside transactions.
 
     Raises:
         Invalid: naming the field and the rule.
@@ -127,4 +159,17 @@ def checked(
         draft[field] = RULES[field](value)
     if "url" in draft:
         egress.check(fields["url"], allow, resolve)
+    _check_backups(draft.get("backup_urls", []), list(allow), resolve)
     return draft
+
+
+def _check_backups(urls: Sequence[egress.StreamUrl], allow: list[str], resolve: egress.Resolver | None) -> None:
+    """All at once: each by itself, dead names would hold the caller for as many time-outs."""
+    if resolve is None and urls:
+        found = egress.resolve_all({url.host for url in urls}, egress.RESOLVE_SECONDS)
+        resolve = found.__getitem__
+    for url in urls:
+        try:
+            egress.check(url.url, allow, resolve)
+        except EgressDenied as exc:
+            raise EgressDenied(exc.detail, field="backup_urls", rule=exc.context["rule"]) from None

@@ -49,9 +49,11 @@ def prepare(entries: Iterable[Entry], *, allow: Iterable[str] = ()) -> list[Prep
 
 def _hosts(entries: Iterable[Entry]) -> set[str]:
     hosts = set()
-    for entry in entries:
+    for url in (
+        url for entry in entries for url in (entry.fields.get("url", ""), *entry.fields.get("backup_urls", ()))
+    ):
         try:
-            hosts.add(egress.parse(entry.fields.get("url", "")).host)
+            hosts.add(egress.parse(url).host)
         except Invalid:
             continue
     return hosts

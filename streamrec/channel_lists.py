@@ -18,6 +18,7 @@ from streamrec.errors import Invalid
 MOST_ENTRIES: Final = 5000
 COLUMNS: Final = (
     *("keyname", "name", "type", "url", "enabled", "segment_seconds", "capture", "tags", "country", "language"),
+    *("backup_urls", "tls_verify", "max_bandwidth"),
 )
 
 _EXTINF = re.compile(r"#EXTINF:\s*-?[0-9.]*\s*", re.IGNORECASE | re.ASCII)
@@ -79,17 +80,23 @@ def _entry(line: int, given: Mapping[str, str], identity: str = "") -> Entry:
     return Entry(line, fields, identity or fields.get("name", "") or fields.get("url", ""))
 
 
-def _truth(text: str) -> bool:
-    try:
-        return _TRUTHS[text.strip().lower()]
-    except KeyError:
-        raise Invalid("The field enabled must be true or false.", field="enabled", rule="type") from None
+def _truth(field: str) -> Callable[[str], bool]:
+    def read(text: str) -> bool:
+        try:
+            return _TRUTHS[text.strip().lower()]
+        except KeyError:
+            raise Invalid(f"The field {field} must be true or false.", field=field, rule="type") from None
+
+    return read
 
 
-def _whole_number(text: str) -> int:
-    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text, re.ASCII):
-        raise Invalid("The segment_seconds must be a whole number.", field="segment_seconds", rule="type")
-    return int(text)
+def _whole_number(field: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\s*[0-9]{1,15}\s*", text, re.ASCII):
+            raise Invalid(f"The {field} must be a whole number.", field=field, rule="type")
+        return int(text)
+
+    return read
 
 
 def _tags(text: str) -> list[str]:
@@ -101,9 +108,12 @@ def _written_tags(tags: Iterable[str]) -> str:
 
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
-    "enabled": _truth,
-    "segment_seconds": _whole_number,
+    "enabled": _truth("enabled"),
+    "segment_seconds": _whole_number("segment_seconds"),
     "tags": _tags,
+    "backup_urls": str.split,
+    "tls_verify": _truth("tls_verify"),
+    "max_bandwidth": _whole_number("max_bandwidth"),
     "name": str,
 }
 
@@ -157,6 +167,9 @@ def _station(line: int, attributes: Mapping[str, str], title: str, url: str) -> 
         "enabled": own("enabled"),
         "segment_seconds": own("segment-seconds"),
         "capture": own("capture"),
+        "backup_urls": own("backup-urls"),
+        "tls_verify": own("tls-verify"),
+        "max_bandwidth": own("max-bandwidth"),
         "tags": own("tags") or _group(attributes.get("group-title", "")),
         "country": _first(attributes.get("tvg-country", ""), r"[A-Za-z]{2}"),
         "language": _first(attributes.get("tvg-language", ""), r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*"),
@@ -201,6 +214,9 @@ def m3u(channels: Iterable[Mapping[str, Any]]) -> str:
             "streamrec-enabled": str(channel["enabled"]).lower(),
             "streamrec-segment-seconds": str(channel["segment_seconds"]),
             "streamrec-capture": channel["capture"],
+            "streamrec-backup-urls": " ".join(channel["backup_urls"]).replace('"', "%22"),
+            "streamrec-tls-verify": str(channel["tls_verify"]).lower(),
+            "streamrec-max-bandwidth": str(channel["max_bandwidth"] or ""),
         }
         written = "".join(
             f' {name}="{value.replace(chr(34), chr(39))}"' for name, value in attributes.items() if value
@@ -273,10 +289,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def csv_list(channels: Iterable[Mapping[str, Any]]) -> str:
     """A CSV list that spreadsheets open safely and `parse` reads back."""
-    return table(COLUMNS, ([_cell(channel[field]) for field in COLUMNS] for channel in channels))
+    return table(COLUMNS, ([_cell(field, channel[field]) for field in COLUMNS] for channel in channels))
 
 
-def _cell(value: Any) -> Any:
+def _cell(field: str, value: Any) -> Any:
+    if field == "backup_urls":
+        return " ".join(value)  # no URL has a space
     if isinstance(value, list):
         return _written_tags(value)
     return str(value).lower() if isinstance(value, bool) else value

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from streamrec import captures, egress, keyset, numbering
+from streamrec import backups, captures, egress, keyset, numbering
 from streamrec.channel_fields import REQUIRED, RULES, Draft, invalid
 from streamrec.clock import now
 from streamrec.db import violated_constraint
@@ -36,6 +36,9 @@ DEFAULTS: Final[Draft] = {
     "country": None,
     "language": None,
     "pin": {},
+    "backup_urls": [],
+    "tls_verify": True,
+    "max_bandwidth": None,
 }
 
 Guard = Callable[[int], None]  # is given the current version and raises PreconditionFailed
@@ -56,6 +59,9 @@ class View(NamedTuple):
     country: str | None
     language: str | None
     pin: dict[str, str]
+    backup_urls: list[str]
+    tls_verify: bool
+    max_bandwidth: int | None
     has_credentials: bool
     capture_state: str
     created_at: str  # RFC 3339
@@ -80,7 +86,7 @@ def _written(column: Any) -> sa.ColumnElement[Any]:
 _VIEW: keyset.Select = (
     sa.select(
         Channel.id,
-        *(_raw(getattr(Channel, name)) for name in View._fields[1:12]),
+        *(_raw(getattr(Channel, name)) for name in View._fields[1:15]),
         ChannelCredential.channel_id.is_not(None).label("has_credentials"),
         captures.STATE.label("capture_state"),
         _written(Channel.created_at),
@@ -175,8 +181,7 @@ def create(session: Session, draft: Draft, *, channel_id: int | None = None) -> 
     at = now()
     values = {
         **DEFAULTS,
-        **draft,
-        "url": url.url,
+        **_shown(draft),
         "created_at": at,
         "updated_at": at,
         "version": 1,
@@ -184,6 +189,8 @@ def create(session: Session, draft: Draft, *, channel_id: int | None = None) -> 
     new_id = _inserted(session, values, channel_id)
     if url.credentials is not None:
         _store_credentials(session, new_id, url)
+    if draft.get("backup_urls"):
+        backups.store(session, new_id, draft["backup_urls"])
     if values["enabled"]:
         session.execute(sa.insert(EnabledPeriod).values(channel_id=new_id, start_time=at))
     return View(
@@ -191,6 +198,16 @@ def create(session: Session, draft: Draft, *, channel_id: int | None = None) -> 
         has_credentials=url.credentials is not None,
         capture_state=CaptureState.STOPPED.value,
     )
+
+
+def _shown(draft: Draft) -> dict[str, Any]:
+    """The columns' values: URLs without user names and passwords."""
+    values = dict(draft)
+    if "url" in draft:
+        values["url"] = draft["url"].url
+    if "backup_urls" in draft:
+        values["backup_urls"] = [url.url for url in draft["backup_urls"]]
+    return values
 
 
 def _require_fields(draft: Draft) -> None:
@@ -252,10 +269,12 @@ def update(session: Session, channel_id: int, draft: Draft, *, guard: Guard | No
     """
     channel = _locked(session, channel_id, guard)
     url: StreamUrl | None = draft.get("url")
-    values = {**draft, **({"url": url.url} if url else {})}
+    values = _shown(draft)
     changes = {field: value for field, value in values.items() if getattr(channel, field) != value}
     if url is not None and _credentials_changed(session, channel, url):
         changes["url"] = url.url
+    if "backup_urls" in draft and backups.store(session, channel_id, draft["backup_urls"]):
+        changes["backup_urls"] = values["backup_urls"]
     if not changes:
         return get(session, channel_id)
     at = now()
@@ -283,6 +302,7 @@ def retire(session: Session, channel_id: int, *, guard: Guard | None = None) -> 
     at = now()
     _close_period(session, channel_id, at)
     session.execute(sa.delete(ChannelCredential).where(ChannelCredential.channel_id == channel_id))
+    backups.forget(session, channel_id)
     session.execute(
         sa.update(Channel)
         .where(Channel.id == channel_id)

@@ -22,7 +22,14 @@ Guard = Callable[[int], None]  # is given the current version and raises Precond
 _COLUMNS: Final[tuple[Any, ...]] = (
     *(Recording.id, Recording.channel_id, Recording.start_time, Recording.end_time, Recording.path),
     *(Recording.origin, Recording.format, Recording.codecs, Recording.size_bytes, Recording.sha256),
-    *(Recording.run_id, Recording.truncated, Recording.created_at, Recording.updated_at, Recording.version),
+    *(
+        Recording.run_id,
+        Recording.source_index,
+        Recording.truncated,
+        Recording.created_at,
+        Recording.updated_at,
+        Recording.version,
+    ),
 )
 _SORTS: Final[dict[str, sa.ColumnElement[Any]]] = {
     name: getattr(Recording, name).expression for name in ("id", "start_time", "end_time", "created_at")

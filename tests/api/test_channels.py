@@ -172,6 +172,27 @@ def test_credentials_are_kept_and_shown_nowhere(api: httpx.Client) -> None:
         assert "s3cret" not in text
 
 
+def test_backup_urls_are_as_secret_as_the_url(api: httpx.Client) -> None:
+    answer = api.post("/channel", json={**RASTAPANK, "backup_urls": ["https://user:s3cret@h.invalid/a"]})
+    export = api.get("/channel/export").text + api.get("/channel/export?format=csv").text
+    path = answer.headers["location"]
+    denied = api.patch(path, json={"backup_urls": ["http://user:s3cret@127.0.0.1/a"]})
+    twice = api.patch(path, json={"backup_urls": ["http://x.invalid/", "http://user:s3cret@x.invalid/"]})
+
+    assert answer.json()["backup_urls"] == ["https://h.invalid/a"]
+    assert problem(denied, 400)["field"] == problem(twice, 400)["field"] == "backup_urls"
+    for text in (answer.text, export, denied.text, twice.text):
+        assert "s3cret" not in text
+
+
+def test_a_channel_says_how_its_sources_are_to_be_read(api: httpx.Client) -> None:
+    made = created(api, tls_verify=False, max_bandwidth=800_000)
+    changed = api.patch(f"/channel/{made['id']}", json={"tls_verify": True, "max_bandwidth": None}).json()
+
+    assert (made["tls_verify"], made["max_bandwidth"]) == (False, 800_000)
+    assert (changed["tls_verify"], changed["max_bandwidth"]) == (True, None)
+
+
 # --- lists ------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from streamrec import channels, numbering
 from streamrec.channel_fields import checked
 from streamrec.errors import Conflict, EgressDenied, Invalid, NotFound, PreconditionFailed
-from streamrec.models import CaptureState, ChannelCredential, EnabledPeriod
+from streamrec.models import BackupCredential, CaptureState, ChannelCredential, EnabledPeriod
 from streamrec.timeline import written
 from tests import factories as make
 
@@ -372,3 +372,68 @@ def test_a_state_is_believed_only_while_its_recorder_lives(session: Session, is_
     make.capturing(session, made.id, CaptureState.RUNNING, is_alive=is_alive)
 
     assert channels.get(session, made.id).capture_state == state
+
+
+# --- backup URLs ------------------------------------------------------------------------------------------
+
+
+def backups(session: Session, channel_id: int) -> dict[str, tuple[str, str]]:
+    columns = (BackupCredential.url, BackupCredential.username, BackupCredential.password)
+    rows = session.execute(sa.select(*columns).where(BackupCredential.channel_id == channel_id))
+    return {url: (username, password) for url, username, password in rows}
+
+
+def test_backups_keep_their_order_and_hide_their_credentials(session: Session) -> None:
+    made = make.channel(session, backup_urls=["http://b.invalid/2", "https://me:pass@a.invalid/1"])
+
+    assert made.backup_urls == ["http://b.invalid/2", "https://a.invalid/1"]
+    assert channels.get(session, made.id).backup_urls == made.backup_urls
+    assert backups(session, made.id) == {"https://a.invalid/1": ("me", "pass")}
+
+
+def test_a_backup_that_moves_on_its_server_keeps_its_credentials(session: Session) -> None:
+    made = make.channel(session, backup_urls=["https://me:pass@a.invalid/1"])
+
+    wanted = draft(backup_urls=["http://other.invalid/", "https://a.invalid/2"])
+    changed = channels.update(session, made.id, wanted)
+
+    assert changed.version == made.version + 1
+    assert backups(session, made.id) == {"https://a.invalid/2": ("me", "pass")}
+
+
+def test_the_same_backups_again_change_nothing_and_other_credentials_do(session: Session) -> None:
+    made = make.channel(session, backup_urls=["https://me:pass@a.invalid/1"])
+
+    same = channels.update(session, made.id, draft(backup_urls=["https://a.invalid/1"]))
+    other = channels.update(session, made.id, draft(backup_urls=["https://me:new@a.invalid/1"]))
+
+    assert (same.version, other.version) == (1, 2)
+    assert backups(session, made.id) == {"https://a.invalid/1": ("me", "new")}
+
+
+def test_a_deleted_channel_leaves_no_credentials_of_backups(session: Session) -> None:
+    made = make.channel(session, backup_urls=["https://me:pass@a.invalid/1"])
+
+    channels.retire(session, made.id)
+
+    assert backups(session, made.id) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("backup_urls", ["http://a.invalid/"] * 9, "length"),
+        ("backup_urls", "http://a.invalid/", "length"),
+        ("backup_urls", ["ftp://a.invalid/"], "scheme"),
+        ("backup_urls", ["http://a.invalid/", "http://u:p@a.invalid/"], "unique"),
+        ("backup_urls", ["http://a.invalid/", "http://10.0.0.1/"], "private"),
+        ("max_bandwidth", 0, "range"),
+        ("max_bandwidth", True, "range"),
+        ("tls_verify", "no", "type"),
+    ],
+)
+def test_what_a_source_may_not_be_is_refused_by_name(field: str, value: object, rule: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        draft(**{field: value})
+
+    assert (refusal.value.context["field"], refusal.value.context["rule"]) == (field, rule)

@@ -159,6 +159,9 @@ stations = st.fixed_dictionaries(
         "tags": st.lists(tags, max_size=3, unique=True),
         "country": st.sampled_from([None, "GR"]),
         "language": st.sampled_from([None, "el", "pt-BR"]),
+        "backup_urls": st.lists(st.sampled_from(["http://h.example/;a,b", "srt://h.example:1?x=y"]), unique=True),
+        "tls_verify": st.booleans(),
+        "max_bandwidth": st.sampled_from([None, 1, 10**12]),
     }
 )
 
@@ -170,7 +173,7 @@ def test_a_list_of_ours_comes_back_as_it_went(form: str, given_stations: list[di
 
     found = fields(write(given_stations), form)
 
-    empty = {"tags": [], "country": None, "language": None}
+    empty = {"tags": [], "country": None, "language": None, "backup_urls": [], "max_bandwidth": None}
     assert [{**empty, **each} for each in found] == given_stations
 
 
