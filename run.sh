@@ -7,13 +7,14 @@ usage() {
     cat <<'TEXT'
 usage: ./run.sh [command]
 
-  up            everything on this machine: PostgreSQL, migrations, API, recorder (the default)
+  up            everything on this machine: PostgreSQL, migrations, API, recorder, job worker (the default)
   demo          the same with two stations that this machine makes itself
   test          the whole test suite; arguments go to pytest
 
   api           the API in production, as config/gunicorn.conf.py says
   api-dev       the API alone, restarted when a source file changes
   recorder      the recorder alone
+  jobs          the job worker alone
   upgrade       bring the database's schema up to date
   migrate       write a new migration from the models (for developers)
   check         look whether the set-up is complete
@@ -118,7 +119,7 @@ verb=${1:-up}
 [ $# -eq 0 ] || shift
 
 case "$verb" in
-    up | demo | api | api-dev | recorder | upgrade | migrate | check | audit | apikey)
+    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | apikey)
         set_up requirements.lock
         exec .venv/bin/python -m streamrec "$verb" "$@"
         ;;

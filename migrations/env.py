@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import context
 
-from streamrec import db, settings
+from streamrec import db, schema, settings
 from streamrec.models import Base
 
 MIGRATION_LOCK = 0x73747265  # "stre"; several API replicas may start together
@@ -22,7 +22,12 @@ def run() -> None:
         connection.execute(sa.text("SET lock_timeout = '2s'"))  # a migration must not queue behind a long reader
         connection.commit()
         try:
-            context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+            context.configure(
+                connection=connection,
+                target_metadata=Base.metadata,
+                compare_type=True,
+                include_name=schema.is_ours,
+            )
             with context.begin_transaction():
                 context.run_migrations()
         finally:

@@ -12,7 +12,17 @@ from sqlalchemy.orm import Session as OrmSession
 from streamrec import captures
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
-from streamrec.models import Assignment, Capture, CaptureState, Channel, Coverage, CoverageKind, Recorder
+from streamrec.models import (
+    Assignment,
+    Capture,
+    CaptureState,
+    Channel,
+    Coverage,
+    CoverageKind,
+    Job,
+    JobState,
+    Recorder,
+)
 
 _Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -23,7 +33,7 @@ class Collector(PrometheusCollector):
     def collect(self) -> Iterator[_Family]:
         try:
             with away_as_unavailable(), Session.begin() as session:
-                found = [*_totals(session), *_captures(session), *_gaps(session)]
+                found = [*_totals(session), *_captures(session), *_gaps(session), *_jobs(session)]
         except DatabaseAway:
             found = []
         up = GaugeMetricFamily("streamrec_database_up", "1 if the database answers.")
@@ -113,3 +123,28 @@ def _gaps(session: OrmSession) -> Iterator[_Family]:
         seconds.add_metric([str(reason)], float(lost))
     yield count
     yield seconds
+
+
+_WORKERS = sa.text(
+    "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > clock_timestamp() - interval '30 s'"
+)
+
+
+def _jobs(session: OrmSession) -> Iterator[_Family]:
+    """What is open, how long it waits, what ended in the last day, and who works."""
+    rows = session.execute(
+        sa.select(Job.state, sa.func.count(), sa.func.max(sa.extract("epoch", sa.func.now() - Job.created_at)))
+        .where(sa.or_(Job.ended_at.is_(None), Job.ended_at > sa.func.now() - sa.text("interval '1 day'")))
+        .group_by(Job.state)
+    ).all()
+    found = {str(state): (count, age) for state, count, age in rows}
+    jobs = GaugeMetricFamily("streamrec_jobs", "Jobs by state; ended ones of the last 24 hours.", labels=["state"])
+    for state in JobState:
+        jobs.add_metric([state.value], found.get(state.value, (0, 0))[0])
+    yield jobs
+    oldest = float(found.get(JobState.QUEUED.value, (0, 0))[1])
+    yield GaugeMetricFamily(
+        "streamrec_job_wait_seconds", "Age of the oldest job that nobody does yet.", value=oldest
+    )
+    alive = float(session.scalar(_WORKERS) or 0)
+    yield GaugeMetricFamily("streamrec_job_workers_alive", "Job workers with a fresh heartbeat.", value=alive)

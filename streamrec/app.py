@@ -17,7 +17,7 @@ from connexion.middleware.security import SecurityMiddleware
 from connexion.resolver import RelativeResolver
 from starlette.concurrency import run_in_threadpool
 
-from streamrec import db, health
+from streamrec import db, events, health
 from streamrec import settings as configuration
 from streamrec.errors import Unavailable
 from streamrec.files import keeping
@@ -73,10 +73,13 @@ def _lifespan(settings: Settings, threads: Threads) -> Any:
         watch = health.Watch(settings)
         watch.refresh()
         tidying = asyncio.create_task(_tidy(settings))
+        hub = events.Hub(settings)
+        hub.open()
         try:
-            yield {"watch": watch}
+            yield {"watch": watch, "events": hub}
         finally:
             tidying.cancel()
+            hub.close()
             watch.close()
             threads.close()
             engine.dispose()

@@ -72,7 +72,7 @@ def _database(loaded: Settings) -> AbstractContextManager[Engine]:
 @main.command()
 @_configured("up")
 def up(loaded: Settings) -> None:
-    """Run everything on this machine: PostgreSQL, migrations, API, recorder."""
+    """Run everything on this machine: PostgreSQL, migrations, API, recorder, job worker."""
     from streamrec import instance
 
     instance.run(loaded)
@@ -128,6 +128,18 @@ def recorder(loaded: Settings) -> None:
     with _database(loaded) as engine:
         schema.await_current(engine)
         worker.run(loaded)
+
+
+@main.command()
+@_configured("jobs")
+def jobs(loaded: Settings) -> None:
+    """Do what is queued: clips, exports."""
+    from streamrec import schema
+    from streamrec.jobworker import process
+
+    with _database(loaded) as engine:
+        schema.await_current(engine)
+        process.run(loaded)
 
 
 # --- the database -----------------------------------------------------------------------------------------

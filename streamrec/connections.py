@@ -10,6 +10,8 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
+from streamrec.handlers._stream import ABORT
+
 MOST_HEAD_BYTES: Final = 65_536  # more than the guard lets pass; it names what is too long, this bounds the memory
 HEAD_SECONDS: Final = 10.0  # from the first byte, or the connection, to the end of a head
 
@@ -53,6 +55,18 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = None
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_url(self, url: bytes) -> None:
+        """An answer without end may have to be cut off; closing waits for a client that does not read."""
+        super().on_url(url)
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+
+    def shutdown(self) -> None:
+        """The server stops: those who listen for events would never leave of themselves."""
+        hub = self.app_state.get("events")
+        if hub is not None:
+            hub.close()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to bytes that are no HTTP, as a problem."""

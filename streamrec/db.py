@@ -62,6 +62,23 @@ def engine_for(settings: Settings, *, application: str = "streamrec", **options:
     )
 
 
+def conninfo(settings: Settings) -> str:
+    """The database's address as libpq reads it, for psycopg 3; it may hold a password."""
+    return settings.database().set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def patience(settings: Settings, *, application: str) -> dict[str, Any]:
+    """The same limits as those of `engine_for`, as libpq names them."""
+    timeout = int(settings.db_timeout_seconds * 1000)
+    return {
+        "application_name": application,
+        "options": f"-c statement_timeout={timeout} -c lock_timeout={timeout} -c timezone=UTC",
+        "connect_timeout": int(CONNECT_SECONDS),
+        "tcp_user_timeout": timeout,
+        "keepalives_idle": 5,
+    }
+
+
 def _impatient(seconds: float) -> type[extensions.connection]:
     """A class of connections that give up a server which says nothing for so long."""
     return type("Impatient", (extensions.connection,), {"patience": seconds})

@@ -1,4 +1,4 @@
-"""What `./run.sh` runs: PostgreSQL, migrations, API and recorder under one supervisor."""
+"""What `./run.sh` runs: PostgreSQL, migrations, API, recorder and job worker under one supervisor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(
         schema.upgrade(engine)
         db.Session.configure(bind=engine)
         greeting = _Greeting(settings, notes)
-        Supervisor([_recorder(may_record), _api(SERVING), *extra], on_tick=greeting.give_once_up).run()
+        Supervisor([_recorder(may_record), _api(SERVING), _jobs(), *extra], on_tick=greeting.give_once_up).run()
 
 
 def run_api(settings: Settings, gunicorn_options: Sequence[str]) -> None:
@@ -108,6 +108,10 @@ def _recorder(may_record: Callable[[], bool]) -> Child:
 def _api(options: Sequence[str]) -> Child:
     environment = {PID_VARIABLE: str(os.getpid())}
     return Child("api", ["gunicorn", *options], stop_seconds=3.5, environment=environment)
+
+
+def _jobs() -> Child:
+    return Child("job worker", ["streamrec", "jobs"], stop_seconds=4.0)
 
 
 @contextmanager

@@ -474,6 +474,54 @@ class StoredFile(Base):
     __table_args__ = (sa.CheckConstraint("char_length(file_name) BETWEEN 1 AND 255", "file_name"),)
 
 
+# --- jobs -------------------------------------------------------------------------------------------------
+
+
+class JobKind(enum.StrEnum):
+    """What a job does."""
+
+    CLIP = "clip"
+    EXPORT = "export"
+
+
+class JobState(enum.StrEnum):
+    """How far a job is; the last two are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Job(Base):
+    """Work that no request waits for. Clients see this row; the queue itself is procrastinate's."""
+
+    __tablename__ = "job"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(sa.Identity(), unique=True, comment="the order of lists")
+    kind: Mapped[JobKind] = mapped_column(_values(JobKind))
+    channel_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Channel.id), comment="whose material it works on")
+    state: Mapped[JobState] = mapped_column(_values(JobState), default=JobState.QUEUED)
+    progress: Mapped[int] = mapped_column(sa.SmallInteger, default=0, server_default="0", comment="percent, 0-100")
+    result: Mapped[str | None] = mapped_column(comment="path of the API at which its result is")
+    error: Mapped[str | None] = mapped_column(comment="one sentence for a person")
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    task_id: Mapped[int | None] = mapped_column(comment="procrastinate_jobs.id while it is in the queue")
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+    started_at: Mapped[datetime | None] = mapped_column(comment="of the last attempt")
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.CheckConstraint("progress BETWEEN 0 AND 100", "progress"),
+        sa.CheckConstraint("(ended_at IS NOT NULL) = (state IN ('done', 'failed'))", "ended"),
+        sa.CheckConstraint("(error IS NOT NULL) = (state = 'failed')", "error"),
+        sa.Index("job_created_at_idx", "created_at", "number"),
+        sa.Index("job_ended_at_idx", "ended_at"),
+        sa.Index("job_open_idx", "state", postgresql_where=sa.text("ended_at IS NULL")),
+    )
+
+
 # --- access -----------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,11 @@ def configuration(engine: Engine | None = None) -> Config:
     return config
 
 
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether `models.py` speaks of a table; procrastinate's are in the same schema and not ours to compare."""
+    return kind != "table" or not str(name).startswith("procrastinate_")
+
+
 def wanted() -> str | None:
     """The newest revision in `migrations/`."""
     return ScriptDirectory.from_config(configuration()).get_current_head()

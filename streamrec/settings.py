@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     recorder_capacity: int = Field(500, ge=1, le=100_000)
     recorder_labels: Annotated[dict[Literal["site", "network"], Label], NoDecode] = {}
 
+    job_slots: int = Field(2, ge=1, le=64)
+    job_days: int = Field(7, ge=1, le=3650)
+    event_clients: int = Field(200, ge=1, le=100_000)
+
     @field_validator("egress_allow", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

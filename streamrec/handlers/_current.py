@@ -7,6 +7,7 @@ from typing import Any, cast
 from connexion.context import context, scope
 from starlette.types import Scope
 
+from streamrec.events import Hub
 from streamrec.health import Watch
 from streamrec.settings import Settings
 
@@ -55,6 +56,11 @@ def principal() -> str | None:
 def watch() -> Watch:
     """What keeps an eye on the database; the app's lifespan put it there."""
     return cast("Watch", scope["state"]["watch"])
+
+
+def events() -> Hub:
+    """Who passes on what happens; the app's lifespan put it there."""
+    return cast("Hub", scope["state"]["events"])
 
 
 def request_id(of: Scope) -> str | None:

@@ -171,6 +171,27 @@ def probe(info: MediaInfo) -> dict[str, Any]:
     }
 
 
+def job(row: Row) -> dict[str, Any]:
+    """Job."""
+    return {
+        "id": str(row.id),
+        "kind": row.kind,
+        "channel_id": row.channel_id,
+        "state": row.state,
+        "progress": row.progress,
+        "result": row.result,
+        "error": row.error,
+        "created_at": written(row.created_at),
+        "started_at": None if row.started_at is None else written(row.started_at),
+        "ended_at": None if row.ended_at is None else written(row.ended_at),
+    }
+
+
+def job_version(row: Row) -> str:
+    """What makes one state of a job another than the last: its entity tag."""
+    return f"{row.state}-{row.attempts}-{row.progress}"
+
+
 def report(lines: Iterable[Line], *, dry_run: bool) -> dict[str, Any]:
     """ImportReport; a dry run's new channels have no id yet."""
     found = list(lines)

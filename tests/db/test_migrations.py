@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from procrastinate.schema import SchemaManager
 from sqlalchemy.engine import Engine
 
 from streamrec import schema
@@ -27,7 +28,9 @@ def bare(database: str) -> Iterator[Engine]:
 
 def test_an_upgraded_database_is_what_the_models_say(bare: Engine) -> None:
     with bare.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_name": schema.is_ours}
+        )
         assert compare_metadata(context, Base.metadata) == []
 
 
@@ -38,6 +41,22 @@ def test_every_migration_leads_down_and_up_again(bare: Engine) -> None:
     schema.upgrade(bare)
 
     assert schema.current(bare) == schema.wanted()
+
+
+def test_a_downgrade_leaves_nothing_of_the_queue_behind(bare: Engine) -> None:
+    command.downgrade(schema.configuration(bare), "base")
+
+    left = "SELECT proname FROM pg_proc WHERE proname LIKE 'procrastinate%'"
+    types = "SELECT typname FROM pg_type WHERE typname LIKE 'procrastinate%'"
+    with bare.connect() as connection:
+        assert connection.execute(sa.text(f"{left} UNION ALL {types}")).all() == []
+
+
+def test_the_queues_tables_are_those_of_the_library_that_is_installed() -> None:
+    """A library whose schema has changed needs a migration of ours."""
+    (installed,) = (PROJECT / "migrations" / "sql").glob("procrastinate-*.sql")
+
+    assert installed.read_text().partition("\n")[2] == SchemaManager.get_schema()
 
 
 def test_upgrading_twice_changes_nothing(bare: Engine) -> None:

@@ -1,0 +1,138 @@
+"""Jobs on real workers: done once, whatever happens to those who do them."""
+
+from __future__ import annotations
+
+import signal
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from streamrec import db
+from streamrec.models import JobKind
+from tests.jobworker.conftest import Workers, eventually, job, queued
+
+HEARTBEATS_ARE_LOST = """
+    UPDATE procrastinate_workers SET last_heartbeat = now() - interval '61 s';
+    CREATE OR REPLACE FUNCTION procrastinate_update_heartbeat_v1(worker_id bigint) RETURNS void LANGUAGE sql
+        AS $$ UPDATE procrastinate_workers SET last_heartbeat = last_heartbeat WHERE id = worker_id $$;
+"""
+
+
+def is_at(job_id: UUID, state: str) -> bool:
+    return bool(job(job_id).state == state)
+
+
+def execute(statement: str) -> None:
+    with db.Session.begin() as session:
+        session.execute(sa.text(statement))
+
+
+def left_in_queue() -> int:
+    with db.Session.begin() as session:
+        return int(session.scalar(sa.text("SELECT count(*) FROM procrastinate_jobs")) or 0)
+
+
+def test_a_job_tells_how_far_it_is_and_where_its_result_is(workers: Workers) -> None:
+    job_id = queued()
+    workers.start()
+
+    eventually(lambda: job(job_id).progress == 42)
+    assert is_at(job_id, "running")
+    workers.go()
+    eventually(lambda: is_at(job_id, "done"))
+
+    assert job(job_id).result == f"/clip/{job_id}"
+    assert job(job_id).progress == 100
+    eventually(lambda: left_in_queue() == 0)
+
+
+def test_a_job_that_breaks_a_rule_fails_with_its_sentence(workers: Workers) -> None:
+    job_id = queued(JobKind.EXPORT)
+    workers.start()
+
+    eventually(lambda: is_at(job_id, "failed"))
+
+    assert job(job_id).error == "There is nothing to export."
+
+
+def test_a_polite_stop_leaves_the_job_to_the_next_worker(workers: Workers) -> None:
+    job_id = queued()
+    first = workers.start()
+    eventually(lambda: is_at(job_id, "running"))
+
+    first.terminate()
+    assert first.wait(30) == 0
+    assert is_at(job_id, "queued")
+    workers.go()
+    workers.start()
+
+    eventually(lambda: is_at(job_id, "done"))
+    assert workers.begun() == [f"{job_id} 1", f"{job_id} 2"]
+
+
+def test_a_job_of_a_killed_worker_is_taken_up_by_another(workers: Workers) -> None:
+    """The dead one's heartbeat is made old here, so that nobody has to wait for half a minute."""
+    job_id = queued()
+    first = workers.start()
+    eventually(lambda: is_at(job_id, "running"))
+    first.kill()
+    first.wait()
+
+    execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 s'")
+    workers.go()
+    workers.start()
+
+    eventually(lambda: is_at(job_id, "done"))
+    assert workers.begun() == [f"{job_id} 1", f"{job_id} 2"]
+
+
+@pytest.mark.parametrize(
+    "loss", [HEARTBEATS_ARE_LOST, "DELETE FROM procrastinate_workers"], ids=["no heartbeat", "no row"]
+)
+def test_a_worker_that_lost_its_heartbeat_ends_although_it_is_alive(workers: Workers, loss: str) -> None:
+    """As after a long outage: it goes on working, and nobody can tell it from a dead one."""
+    job_id = queued()
+    first = workers.start()
+    eventually(lambda: is_at(job_id, "running"))
+
+    execute(loss)
+
+    assert first.wait(60) == 75
+    workers.go()
+    workers.start()
+    eventually(lambda: is_at(job_id, "done"))
+
+
+def test_a_worker_that_slept_cannot_end_a_job_that_another_has_taken_over(workers: Workers) -> None:
+    job_id = queued()
+    first = workers.start()
+    eventually(lambda: is_at(job_id, "running"))
+    first.send_signal(signal.SIGSTOP)
+    execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 s'")
+    workers.start()
+    eventually(lambda: len(workers.begun()) == 2)
+
+    first.send_signal(signal.SIGCONT)
+    first.terminate()
+    first.wait(30)
+
+    assert is_at(job_id, "running")
+    assert job(job_id).attempts == 2
+    workers.go()
+    eventually(lambda: is_at(job_id, "done"))
+
+
+def test_jobs_go_on_after_every_connection_was_cut(workers: Workers) -> None:
+    job_id = queued()
+    workers.start()
+    eventually(lambda: is_at(job_id, "running"))
+
+    execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'streamrec-jobs%' AND datname = current_database()"
+    )
+    workers.go()
+    later = queued()
+
+    eventually(lambda: is_at(job_id, "done") and is_at(later, "done"))
