@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0020"
-down_revision = "0010"
+down_revision = "0003"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 QUEUE = Path(__file__).parent.parent / "sql" / "procrastinate-3.10.0.sql"
