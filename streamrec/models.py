@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -69,6 +69,13 @@ class ChannelType(enum.StrEnum):
     TV = "TV"
 
 
+class Store(enum.StrEnum):
+    """Where a closed recording lies: in the archive's folder, or in a bucket of an S3 store."""
+
+    LOCAL = "local"
+    S3 = "s3"
+
+
 class CaptureMode(enum.StrEnum):
     """How a channel is captured: as streamrec sees fit, or by ffmpeg whatever the URL."""
 
@@ -109,6 +116,9 @@ class Channel(Base):
     max_bandwidth: Mapped[int | None] = mapped_column(
         comment="bit/s: the best HLS variant at or below it; null: the best"
     )
+    store: Mapped[Store | None] = mapped_column(_values(Store), comment="null: as the settings say")
+    retention_days: Mapped[int | None] = mapped_column(comment="null: as the settings say")
+    retention_bytes: Mapped[int | None] = mapped_column(comment="a cap on what is kept; null: none")
     version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
@@ -130,6 +140,7 @@ class Channel(Base):
             "cardinality(backup_urls) <= 8 AND array_to_string(backup_urls, ' ') !~ '://[^/?# ]*@'", "backup_urls"
         ),
         sa.CheckConstraint("max_bandwidth > 0", "max_bandwidth"),
+        sa.CheckConstraint("retention_days BETWEEN 1 AND 36500 AND retention_bytes > 0", "retention"),
         sa.Index("channel_keyname_key", "keyname", unique=True, postgresql_where=sa.text("deleted_at IS NULL")),
     )
 
@@ -235,6 +246,12 @@ class Recording(Base):
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
     path: Mapped[str] = mapped_column(comment="captured: key below the archive; registered: the client's label")
+    store: Mapped[Store] = mapped_column(
+        _values(Store), default=Store.LOCAL, server_default="local", comment="where its bytes are certain to be"
+    )
+    object_key: Mapped[str | None] = mapped_column(
+        comment="its name in the bucket; while the store is local, one that may be there already"
+    )
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None] = mapped_column(sa.String(64), comment="lower-case hex")
     format: Mapped[FileFormat | None] = mapped_column(_values(FileFormat))
@@ -258,6 +275,7 @@ class Recording(Base):
             "captured",
         ),
         sa.Index("recording_channel_id_start_time_idx", "channel_id", "start_time", "id"),
+        sa.CheckConstraint("store = 'local' OR object_key IS NOT NULL", "object_key"),
         sa.Index("recording_start_time_idx", "start_time", "id"),
         sa.Index("recording_path_key", "path", unique=True, postgresql_where=sa.text("origin = 'captured'")),
     )
@@ -316,6 +334,9 @@ class Coverage(Base):
         sa.ForeignKey(Recording.id, ondelete="SET NULL"), index=True, comment="of a recorded span"
     )
     epoch: Mapped[int | None] = mapped_column(comment=_EPOCH)
+    manifest_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("manifest.id"), comment="where it is sealed as it is; a trigger empties it on a change"
+    )
 
     __table_args__ = (
         sa.CheckConstraint("end_time > start_time", "order"),
@@ -325,16 +346,120 @@ class Coverage(Base):
         # /metrics asks for the gaps of the last day
         sa.Index("coverage_gap_end_time_idx", "end_time", postgresql_where=sa.text("kind = 'gap'")),
         sa.Index("coverage_gap_idx", "start_time", "id", postgresql_where=sa.text("kind = 'gap'")),
+        sa.Index(
+            "coverage_unsealed_idx", "channel_id", "end_time", postgresql_where=sa.text("manifest_id IS NULL")
+        ),
     )
 
 
 class Garbage(Base):
-    """A file that no row speaks of any more and that is to be unlinked; the row goes once the folder is synced."""
+    """A file or object that no row needs and that is to be removed; the row goes once that is done."""
 
     __tablename__ = "garbage"
 
-    path: Mapped[str] = mapped_column(primary_key=True, comment="key below the archive")
+    store: Mapped[Store] = mapped_column(
+        _values(Store), primary_key=True, default=Store.LOCAL, server_default="local"
+    )
+    path: Mapped[str] = mapped_column(primary_key=True, comment="key below the archive, or in the bucket")
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+# --- keeping and proving ----------------------------------------------------------------------------------
+
+
+class DatabaseIdentity(Base):
+    """Which database this is: one row, made with the table."""
+
+    __tablename__ = "database_identity"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=sa.func.gen_random_uuid())
+
+
+class ArchiveRoot(Base):
+    """A folder that recorders keep an archive in: where it is missing one day, a disk is not mounted."""
+
+    __tablename__ = "archive_root"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, comment="as in the folder's .streamrec-root")
+    host: Mapped[str]
+    path: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (sa.UniqueConstraint("host", "path"),)
+
+
+class Hold(Base):
+    """A stretch of a channel that nothing may delete, by whose order and why."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), index=True)
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime]
+    reason: Mapped[str]
+    created_by: Mapped[str | None] = mapped_column(comment="the name of the API key; null where none is asked for")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (
+        sa.CheckConstraint("end_time > start_time", "order"),
+        sa.CheckConstraint("char_length(reason) BETWEEN 1 AND 1000", "reason"),
+    )
+
+
+class Manifest(Base):
+    """A day of a channel's account, sealed: its entries, chained to those before, and a signature."""
+
+    __tablename__ = "manifest"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id))
+    number: Mapped[int] = mapped_column(comment="1, 2, 3 ... of the channel's")
+    day: Mapped[date] = mapped_column(sa.Date(), comment="the UTC day")
+    document: Mapped[str] = mapped_column(comment="canonical JSON, byte for byte what was signed")
+    sha256: Mapped[str] = mapped_column(sa.String(64), comment="of the document; the next one names it")
+    public_key: Mapped[str | None] = mapped_column(comment="Ed25519, base64; null: not signed")
+    signature: Mapped[str | None] = mapped_column(comment="Ed25519 of the document, base64")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (sa.UniqueConstraint("channel_id", "number"), sa.UniqueConstraint("channel_id", "day"))
+
+
+class Withdrawal(Base):
+    """A sealed row of the account that was taken back; a trigger notes it, and the next manifest tells it."""
+
+    __tablename__ = "withdrawal"
+
+    id: Mapped[int] = mapped_column(sa.Identity(), primary_key=True)
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), index=True)
+    uuid: Mapped[UUID] = mapped_column(comment="of the row of the account")
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+    manifest_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Manifest.id), comment="where it is told")
+
+
+class ArchiveCheck(Base):
+    """The last look at the archive of each level."""
+
+    __tablename__ = "archive_check"
+
+    level: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    host: Mapped[str] = mapped_column(primary_key=True, comment="whose archive it was")
+    checked_at: Mapped[datetime]
+    seconds: Mapped[float]
+    looked_at: Mapped[int]
+    faults: Mapped[int]
+
+
+class RecordingFault(Base):
+    """What is wrong with a recording's file, since when; gone once a look finds it right."""
+
+    __tablename__ = "recording_fault"
+
+    recording_id: Mapped[int] = mapped_column(
+        sa.ForeignKey(Recording.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    fault: Mapped[str]
+    found_at: Mapped[datetime] = mapped_column(default=now)
 
 
 # --- recorders --------------------------------------------------------------------------------------------
@@ -363,6 +488,7 @@ class Recorder(Base):
     is_leaving: Mapped[bool] = mapped_column(
         default=False, server_default=sa.false(), comment="it gives away what it holds"
     )
+    storage_fault: Mapped[str | None] = mapped_column(comment="why it may not write its archive; null: it may")
 
 
 class Assignment(Base):
