@@ -29,6 +29,7 @@ from streamrec.handlers._observe import Observed
 from streamrec.handlers._pages import Pages
 from streamrec.handlers._problems import Answers
 from streamrec.handlers._rules import Rules
+from streamrec.pictures.studio import Studio
 from streamrec.settings import Settings
 
 log = structlog.get_logger("streamrec.app")
@@ -72,14 +73,16 @@ def _lifespan(settings: Settings, threads: Threads) -> Any:
         engine = db.connect(settings, application="streamrec-api")
         watch = health.Watch(settings)
         watch.refresh()
-        tidying = asyncio.create_task(_tidy(settings))
+        studio = Studio(archive_dir=settings.archive_dir, cache_dir=settings.cache_dir)
+        tidying = asyncio.create_task(_tidy(settings, studio))
         hub = events.Hub(settings)
         hub.open()
         try:
-            yield {"watch": watch, "events": hub}
+            yield {"watch": watch, "events": hub, "studio": studio}
         finally:
             tidying.cancel()
             hub.close()
+            studio.close()
             watch.close()
             threads.close()
             engine.dispose()
@@ -87,11 +90,12 @@ def _lifespan(settings: Settings, threads: Threads) -> Any:
     return lifespan
 
 
-async def _tidy(settings: Settings) -> None:
-    """Now and then remove what crashes left of stored files."""
+async def _tidy(settings: Settings, studio: Studio) -> None:
+    """Now and then remove what crashes left of stored files, and pictures beyond the bound."""
     while True:
         try:
             await run_in_threadpool(keeping.tidy, settings.files_dir)
+            await run_in_threadpool(studio.cache.shrink, settings.cache_bytes)
         except (Unavailable, OSError) as exc:
-            log.warning("stored files could not be tidied", error=str(exc))
+            log.warning("could not be tidied", error=str(exc))
         await asyncio.sleep(_TIDY_SECONDS)

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     egress_allow: Annotated[list[str], NoDecode] = []
     max_body_bytes: int = Field(1_048_576, ge=1024)
     max_upload_bytes: int = Field(10_737_418_240, ge=1024)
+    cache_bytes: int = Field(1_073_741_824, ge=0)
     ffmpeg: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -130,6 +131,11 @@ class Settings(BaseSettings):
     def files_dir(self) -> Path:
         """Where stored files lie."""
         return self.data_dir / "files"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where pictures lie that can be made again."""
+        return self.data_dir / "cache"
 
     @property
     def spool_dir(self) -> Path:

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from streamrec.events import Hub
 from streamrec.health import Watch
+from streamrec.pictures.studio import Studio
 from streamrec.settings import Settings
 
 _SETTINGS = "streamrec.settings"
@@ -61,6 +62,11 @@ def watch() -> Watch:
 def events() -> Hub:
     """Who passes on what happens; the app's lifespan put it there."""
     return cast("Hub", scope["state"]["events"])
+
+
+def studio() -> Studio:
+    """What makes pictures; the app's lifespan put it there."""
+    return cast("Studio", scope["state"]["studio"])
 
 
 def request_id(of: Scope) -> str | None:

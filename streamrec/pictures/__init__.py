@@ -1,0 +1,1 @@
+"""What recordings look like: thumbnails of television, waveforms of sound."""
