@@ -12,9 +12,9 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
+from streamrec.framing import framer_for
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import FLICKS, Unit
 
 SECONDS = 6
 _SOUND = f"-f lavfi -i anoisesrc=duration={SECONDS}:color=pink:seed=5"

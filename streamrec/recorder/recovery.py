@@ -16,10 +16,10 @@ import structlog
 from streamrec.archive import layout
 from streamrec.archive.files import Tree
 from streamrec.clock import now
+from streamrec.framing import framer_for
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
 from streamrec.recorder.facts import Fact, RunEnded, SegmentClosed, SegmentOpened
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import FLICKS, Unit
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import closed_fact
 

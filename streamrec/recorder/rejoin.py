@@ -9,9 +9,9 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from streamrec.framing.essence import essence
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.framing.essence import essence
-from streamrec.recorder.framing.units import FLICKS, Unit
 
 TAIL: Final = 60 * FLICKS
 TAIL_UNITS: Final = 4096

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from datetime import datetime, timedelta
 
-from streamrec.recorder.framing.units import FLICKS
+from streamrec.framing.units import FLICKS
 
 _FLAT = 0.05  # s; an offset that betters another by less is as good as it
 _NEAR = 0.25  # s; an arrival this little later than the best is no later than usual

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
+from streamrec.framing.units import FLICKS
 from streamrec.models import CaptureState
-from streamrec.recorder.framing.units import FLICKS
 
 TITLE_LENGTH: Final = 500
 RATE_SECONDS: Final = 10

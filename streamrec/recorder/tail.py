@@ -14,11 +14,11 @@ import structlog
 from sqlalchemy.orm import Session
 
 from streamrec.archive.files import Tree
+from streamrec.framing import framer_for
+from streamrec.framing.units import Unit
 from streamrec.models import Coverage, CoverageKind, FileFormat, Origin, Recording
 from streamrec.recorder import rejoin
 from streamrec.recorder.facts import Fact, GapNoted, SegmentClosed
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import Unit
 from streamrec.recorder.rejoin import Mark, Tail
 
 FILES: Final = 3  # the last may hold a moment only, and so may the one before it

@@ -9,11 +9,11 @@ from typing import Final
 from uuid import uuid4
 
 from streamrec.clock import Clock
+from streamrec.framing import framer_for
+from streamrec.framing.units import FLICKS, Framer, Unit
 from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Opened
 from streamrec.recorder.facts import RunStarted, SegmentClosed
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import FLICKS, Framer, Unit
 from streamrec.recorder.holes import Holes
 from streamrec.recorder.rejoin import Rejoin, Tail
 from streamrec.recorder.runclock import RunClock

@@ -16,9 +16,9 @@ from streamrec.archive import layout
 from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import StreamrecError
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened
-from streamrec.recorder.framing.units import FLICKS, Unit
 from streamrec.recorder.spool import Spool
 
 Wall = Callable[[int], datetime]

@@ -14,10 +14,10 @@ import pytest
 
 from streamrec.clock import SystemClock
 from streamrec.egress import Credentials
+from streamrec.framing import framer_for
 from streamrec.models import CaptureMode, FileFormat, GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
 from streamrec.recorder.fetch.dial import Resolver
-from streamrec.recorder.framing import framer_for
 from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.select import Sources
 from tests.samples import sample

@@ -20,10 +20,10 @@ import pytest
 from streamrec.archive import files, layout
 from streamrec.archive.files import Tree
 from streamrec.clock import now
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
 from streamrec.recorder import recovery
 from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened
-from streamrec.recorder.framing.units import FLICKS, Unit
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import SegmentWriter
 from tests import samples

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from streamrec.framing.essence import essence
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder import recovery, rejoin, tail
 from streamrec.recorder.capture import Capture
 from streamrec.recorder.events import Closed, Opened
 from streamrec.recorder.facts import GapNoted, SegmentClosed
-from streamrec.recorder.framing.essence import essence
 from streamrec.recorder.spool import Spool
 from tests import samples
 from tests.recorder.stage import ENDED, FRAME, Stage, at, play, whole

@@ -17,9 +17,9 @@ import pytest
 
 from streamrec.archive import layout
 from streamrec.archive.files import Tree
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.facts import Fact, RunEnded, RunStarted, SegmentClosed
-from streamrec.recorder.framing.units import FLICKS, Unit
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import DiskFault, SegmentWriter
 from tests import samples

@@ -7,9 +7,9 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from streamrec.framing import framer_for
+from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import FLICKS
 from tests.station.mount import Mount
 
 

@@ -9,9 +9,9 @@ from hashlib import md5
 from itertools import accumulate
 from pathlib import Path
 
+from streamrec.framing import framer_for
+from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import FLICKS
 from tests.station.clips import MP3_FRAME_BYTES, MP3_FRAME_SECONDS
 
 _MEDIA_TYPES = {".mp3": "audio/mpeg", ".aac": "audio/aac"}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamrec.framing import framer_for
+from streamrec.framing.units import Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import Unit
 from tests import samples
 
 EVERY = samples.names(*FileFormat)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from streamrec.framing import framer_for
+from streamrec.framing.essence import essence
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.essence import essence
 from tests import samples
 
 

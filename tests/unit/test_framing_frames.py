@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
-from streamrec.recorder.framing.units import FLICKS
 from tests import samples
 
 MP3 = samples.names(FileFormat.MP3)

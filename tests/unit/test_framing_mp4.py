@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
+from streamrec.framing import framer_for
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import framer_for
-from streamrec.recorder.framing.units import FLICKS, Unit
 from tests import samples
 
 TV = "tv.mp4"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrec.recorder.framing import pes, psi
+from streamrec.framing import pes, psi
 
 
 def crc(data: bytes) -> bytes:

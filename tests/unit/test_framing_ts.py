@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from streamrec.framing import psi
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import psi
-from streamrec.recorder.framing.units import FLICKS, Unit
 from tests import samples
 
 PACKET = psi.PACKET

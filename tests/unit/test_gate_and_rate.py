@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streamrec.recorder.framing.units import FLICKS
+from streamrec.framing.units import FLICKS
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.status import BitRate
 from tests.fakes import FakeClock

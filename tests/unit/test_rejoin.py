@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
 from streamrec.recorder import rejoin
-from streamrec.recorder.framing.units import FLICKS, Unit
 from streamrec.recorder.rejoin import Rejoin, Tail
 from tests.fakes import NOON
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrec.recorder.framing.units import FLICKS
+from streamrec.framing.units import FLICKS
 from streamrec.recorder.runclock import RunClock
 from tests.fakes import NOON
 

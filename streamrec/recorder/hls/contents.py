@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from streamrec.framing import boxes
+from streamrec.framing.psi import PACKET, Tables, payload_of, pid_of, starts_payload
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.fetch.errors import Refused
-from streamrec.recorder.framing import boxes
-from streamrec.recorder.framing.psi import PACKET, Tables, payload_of, pid_of, starts_payload
 from streamrec.recorder.sources import frames
 
 _SEARCHED: Final = 1 << 20  # bytes in which a segment's tables must stand

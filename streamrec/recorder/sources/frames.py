@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from streamrec.framing import adts, mp3
+from streamrec.framing.frames import Parse
+from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
-from streamrec.recorder.framing import adts, mp3
-from streamrec.recorder.framing.frames import Parse
-from streamrec.recorder.framing.units import FLICKS
 
 ENOUGH: Final = 4  # like frames, one behind the other: nothing else looks like that
 _LEAST_BYTES: Final = 1024  # of a stream's end that is looked at

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamrec.recorder.framing import boxes
-from streamrec.recorder.framing.units import FLICKS, Unit
+from streamrec.framing import boxes
+from streamrec.framing.units import FLICKS, Unit
 
 _KEPT = {b"styp", b"sidx", b"prft", b"emsg"}
 """What may stand before a fragment and goes with it."""

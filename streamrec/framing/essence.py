@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streamrec.framing.psi import PACKET, payload_of, pid_of, starts_payload
 from streamrec.models import FileFormat
-from streamrec.recorder.framing.psi import PACKET, payload_of, pid_of, starts_payload
 
 _PES_START = b"\x00\x00\x01"
 _VIDEO_IDS = range(0xE0, 0xF0)

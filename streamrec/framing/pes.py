@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from streamrec.recorder.framing.psi import (
+from streamrec.framing.psi import (
     H264,
     HEVC,
     MPEG1_VIDEO,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamrec.recorder.framing import pes
-from streamrec.recorder.framing.psi import PACKET, Tables, pid_of, starts_payload
-from streamrec.recorder.framing.units import FLICKS, Unit
+from streamrec.framing import pes
+from streamrec.framing.psi import PACKET, Tables, pid_of, starts_payload
+from streamrec.framing.units import FLICKS, Unit
 
 _SYNC = 0x47
 _SYNCS = bytes([_SYNC])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from streamrec.recorder.framing.frames import Frame, FrameWalker
-from streamrec.recorder.framing.units import FLICKS
+from streamrec.framing.frames import Frame, FrameWalker
+from streamrec.framing.units import FLICKS
 
 _RATES = (
     96_000,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from streamrec.recorder.framing.frames import Frame, FrameWalker
-from streamrec.recorder.framing.units import FLICKS
+from streamrec.framing.frames import Frame, FrameWalker
+from streamrec.framing.units import FLICKS
 
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # Hz by version
 _V1_L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)  # kbit/s

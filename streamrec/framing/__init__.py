@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streamrec.framing.adts import adts_framer
+from streamrec.framing.fmp4 import Fmp4Framer
+from streamrec.framing.mp3 import mp3_framer
+from streamrec.framing.ts import TsFramer
+from streamrec.framing.units import Framer
 from streamrec.models import FileFormat
-from streamrec.recorder.framing.adts import adts_framer
-from streamrec.recorder.framing.fmp4 import Fmp4Framer
-from streamrec.recorder.framing.mp3 import mp3_framer
-from streamrec.recorder.framing.ts import TsFramer
-from streamrec.recorder.framing.units import Framer
 
 _AUDIO: dict[FileFormat, Callable[[], Framer]] = {FileFormat.MP3: mp3_framer, FileFormat.AAC: adts_framer}
 _PICTURES: dict[FileFormat, Callable[[bool], Framer]] = {FileFormat.TS: TsFramer, FileFormat.MP4: Fmp4Framer}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from streamrec.recorder.framing.units import Unit
+from streamrec.framing.units import Unit
 
 
 class Frame(NamedTuple):
