@@ -281,6 +281,35 @@ class Recording(Base):
     )
 
 
+class RecordingIndex(Base):
+    """Where players can cut a recording. One that lacks it gets it when somebody first wants to play it."""
+
+    __tablename__ = "recording_index"
+
+    recording_id: Mapped[int] = mapped_column(
+        sa.ForeignKey(Recording.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    data: Mapped[bytes] = mapped_column(comment="see streamrec.archive.pieces")
+    number: Mapped[int] = mapped_column(comment="of its first piece, in the channel's sequence of pieces and gaps")
+    discontinuity: Mapped[int] = mapped_column(comment="how many breaks there were before it")
+
+
+class OpenFile(Base):
+    """What there is to play of a file that is being written; the row goes when the recording's comes."""
+
+    __tablename__ = "open_file"
+
+    uuid: Mapped[UUID] = mapped_column(primary_key=True, comment="of the recording that it will be")
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), index=True)
+    run_id: Mapped[UUID]
+    path: Mapped[str] = mapped_column(comment="the key that it will have")
+    format: Mapped[FileFormat] = mapped_column(_values(FileFormat))
+    codecs: Mapped[str]
+    start_time: Mapped[datetime]
+    data: Mapped[bytes] = mapped_column(comment="as in recording_index, of what the system has taken")
+    updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+
+
 class CoverageKind(enum.StrEnum):
     """What became of a stretch of an enabled channel."""
 

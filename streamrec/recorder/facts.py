@@ -65,6 +65,7 @@ class SegmentClosed:
     sha256: str
     truncated: bool = False
     epoch: int | None = None
+    index: str | None = None  # archive.pieces' form in Base64; None leaves it to whoever first asks
 
 
 @dataclass(frozen=True, slots=True)

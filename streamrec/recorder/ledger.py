@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from streamrec import db
+from streamrec import db, indexes
+from streamrec.archive import pieces as piece_index
 from streamrec.models import Coverage, CoverageKind, GapReason, Origin, Recording, Run
 from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
 
@@ -104,6 +106,7 @@ def _add_recording(session: Session, fact: SegmentClosed) -> None:
         epoch=fact.epoch,
         version=1,
     )
+    recording_id = session.scalars(recording.returning(Recording.id)).one()
     session.execute(
         sa.insert(Coverage).values(
             uuid=fact.uuid,
@@ -111,10 +114,13 @@ def _add_recording(session: Session, fact: SegmentClosed) -> None:
             kind=CoverageKind.RECORDED,
             start_time=fact.start_time,
             end_time=fact.end_time,
-            recording_id=session.scalar(recording.returning(Recording.id)),
+            recording_id=recording_id,
             epoch=fact.epoch,
         )
     )
+    indexes.close(session, fact.uuid)
+    if fact.index is not None:
+        indexes.add(session, recording_id, piece_index.decoded(base64.b64decode(fact.index)))
 
 
 def _set_gap(session: Session, fact: GapNoted) -> None:

@@ -93,7 +93,7 @@ def shortened(archive: Tree, fact: SegmentClosed, until: datetime, aside: Tree) 
     _copy_aside(archive, fact.key, aside)
     _cut(archive, fact.key, measured.size)
     whole = _measure(archive, fact.key, fact)
-    return replace(fact, end_time=until, size_bytes=whole.total, sha256=whole.sha256, truncated=True)
+    return replace(fact, end_time=until, size_bytes=whole.total, sha256=whole.sha256, truncated=True, index=None)
 
 
 def _flicks(length: timedelta) -> int:

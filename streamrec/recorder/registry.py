@@ -10,6 +10,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from streamrec import indexes
 from streamrec.clock import now
 from streamrec.models import Capture, CaptureState, Recorder
 from streamrec.recorder.status import Status, Totals
@@ -70,3 +71,5 @@ def save(session: Session, recorder_id: UUID, statuses: Mapping[int, Status]) ->
         for channel_id, status in sorted(statuses.items())
     ]
     session.execute(_SAVE, {"rows": orjson.dumps(rows).decode()})
+    growing = [(channel_id, status.growing) for channel_id, status in sorted(statuses.items()) if status.growing]
+    indexes.grow(session, growing)

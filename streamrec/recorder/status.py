@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from streamrec.framing.units import FLICKS
+from streamrec.indexes import Growing
 from streamrec.models import CaptureState
 
 TITLE_LENGTH: Final = 500
@@ -35,6 +36,8 @@ class Written(Protocol):
     def size_bytes(self) -> int: ...
     @property
     def media_seconds(self) -> float: ...
+    @property
+    def growing(self) -> Growing | None: ...
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class Status:
     title: str | None = None
     last_error: str | None = None
     restarts: int = 0
+    growing: Growing | None = None
 
     def writes(self, file: Written | None, bit_rate: int | None) -> None:
         """The run goes to `file`, if it has begun one."""
@@ -60,10 +64,12 @@ class Status:
             self.path, self.file_start_time = file.key, file.start_time
             self.file_bytes, self.file_seconds = file.size_bytes, file.media_seconds
             self.bit_rate = bit_rate
+            self.growing = file.growing
 
     def writes_nothing(self) -> None:
         """No run is under way."""
         self.run_id = self.path = self.file_start_time = self.bit_rate = None
+        self.growing = None
         self.file_bytes = self.file_seconds = None
 
 

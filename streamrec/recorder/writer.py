@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from streamrec.archive import layout
+from streamrec.archive import layout, pieces
 from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import StreamrecError
 from streamrec.framing.units import FLICKS, Unit
+from streamrec.indexes import Growing
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened
 from streamrec.recorder.spool import Spool
@@ -30,6 +32,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
 _REMEMBERED = 3  # files; see tail.py
 _SHORTEST = timedelta(milliseconds=2)  # two files of a run never have the same millisecond in their keys
+_LEAST_PIECE = pieces.LEAST_SECONDS * FLICKS
+_MOST_PIECE = pieces.MOST_SECONDS * FLICKS
 
 
 class DiskFault(StreamrecError):
@@ -53,6 +57,8 @@ class _File:
     begins_at: int  # flicks
     header: bytes
     descriptor: int
+    index: pieces.Builder
+    piece_at: int  # flicks; where the piece begins that is not listed yet
     size: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     is_dirty: bool = False
@@ -101,6 +107,8 @@ class SegmentWriter:
         self._file: _File | None = None
         self._boundary = _EPOCH  # the current file ends at the first cut from here on
         self._ask_from = 0  # flicks; before here the boundary cannot be
+        self._ends_at = 0  # flicks; where it will be, about
+        self._look_from = 0  # flicks; before here neither the file nor a piece of it can end
         self._is_started = self._is_over = False
 
     def append(self, units: Sequence[Unit], wall: Wall) -> None:
@@ -112,10 +120,15 @@ class SegmentWriter:
         batch: list[bytes] = []
         arrived = self.media  # where the batch ends
         for unit in units:
-            if self._file is None or (unit.is_cut and self._ends_here(self._file, unit, arrived, wall)):
-                self._write(batch, arrived, wall)
-                batch = []
-                self._begin(unit, wall)
+            if self._file is None or arrived >= self._look_from:
+                if self._file is None or (unit.is_cut and self._ends_here(self._file, unit, arrived, wall)):
+                    self._write(batch, arrived, wall)
+                    batch = []
+                    self._begin(unit, wall)
+                elif self._piece_ends_here(self._file, unit, arrived):
+                    self._write(batch, arrived, wall)
+                    batch = []
+                    self._end_piece(self._file, wall(arrived))
             batch.append(unit.data)
             arrived += unit.duration
         self._write(batch, arrived, wall)
@@ -161,7 +174,16 @@ class SegmentWriter:
         """Media seconds in the file being written."""
         return (self.media - self._file.begins_at) / FLICKS if self._file else 0.0
 
-    # --- where files begin and end
+    @property
+    def growing(self) -> Growing | None:
+        """The file being written, with the pieces of it that the system has taken."""
+        file = self._file
+        if file is None or file.index.count == 0:
+            return None
+        told, data = file.opened, file.index.index().encoded()
+        return Growing(told.uuid, told.run_id, told.key, told.format, told.codecs, told.start_time, data)
+
+    # --- where files and pieces begin and end
 
     def _ends_here(self, file: _File, unit: Unit, media: int, wall: Wall) -> bool:
         """Whether the boundary is reached, or the file's header would not do for this unit.
@@ -172,6 +194,27 @@ class SegmentWriter:
             return wall(media) - file.opened.start_time >= _SHORTEST
         return media >= self._ask_from and wall(media) >= self._boundary
 
+    def _piece_ends_here(self, file: _File, unit: Unit, media: int) -> bool:
+        """Whether a player could begin at this unit, or has waited for such a one for too long.
+
+        A transport stream's piece begins with its tables. The last piece of a file is not left too short.
+        """
+        length = media - file.piece_at
+        if length < _LEAST_PIECE or media + _LEAST_PIECE // 2 > self._ends_at:
+            return False
+        can_begin = unit.is_cut and (self._run.format is not FileFormat.TS or not unit.header)
+        return can_begin or length >= _MOST_PIECE
+
+    def _end_piece(self, file: _File, end: datetime) -> None:
+        file.index.end_piece(file.size, end)
+        file.piece_at = self.media
+        self._look()
+
+    def _look(self) -> None:
+        """Find where to look next; MP4 has few units, and each may need another header."""
+        if self._file is not None and self._run.format is not FileFormat.MP4:
+            self._look_from = min(self._ask_from, self._file.piece_at + _LEAST_PIECE)
+
     def _begin(self, unit: Unit, wall: Wall) -> None:
         """End the file before, if there is one, and begin the next at the very same instant."""
         if self._file is None:
@@ -181,6 +224,7 @@ class SegmentWriter:
             self._end_file(self._file, start)
         self._aim(start)
         self._file = self._open(start, unit)
+        self._look()
         self._guarded(self._file, unit.header, wall)
 
     def _aim(self, start: datetime) -> None:
@@ -189,6 +233,7 @@ class SegmentWriter:
         self._boundary = _EPOCH + ((start - _EPOCH) // length + 1) * length
         away = (self._boundary - start).total_seconds()
         self._ask_from = self.media + int(away * 0.99 * FLICKS)
+        self._ends_at = self.media + int(away * FLICKS)
 
     def _after_start(self, file: _File, media: int, wall: Wall) -> datetime:
         """The wall time of `media`, but never so early that the file has no length."""
@@ -211,7 +256,8 @@ class SegmentWriter:
         except OSError as error:
             self._spool.done(opened)
             raise self._fault(error, lost_from=start) from error
-        return _File(opened, self.media, unit.header, descriptor)
+        header = unit.header if run.format is FileFormat.MP4 else b""  # others have theirs in the first piece
+        return _File(opened, self.media, unit.header, descriptor, pieces.Builder(start, header), self.media)
 
     def _write(self, batch: list[bytes], media: int, wall: Wall) -> None:
         if self._file is not None and batch:
@@ -229,6 +275,7 @@ class SegmentWriter:
 
     def _end_file(self, file: _File, end: datetime, *, is_truncated: bool = False) -> SegmentClosed:
         key = file.opened.key
+        file.index.end_piece(file.size, end)
         try:
             os.fsync(file.descriptor)
             self._archive.rename(key + layout.PART, key)
@@ -238,6 +285,7 @@ class SegmentWriter:
         closed = closed_fact(
             file.opened, end=end, size=file.size, sha256=file.digest.hexdigest(), is_truncated=is_truncated
         )
+        closed = replace(closed, index=base64.b64encode(file.index.index().encoded()).decode())
         self.closed.append(closed)
         try:
             self._spool.append(closed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import db
-from streamrec.models import Coverage, EnabledPeriod, FileFormat, GapReason, Recording, Run
+from streamrec import db, indexes
+from streamrec.indexes import Growing
+from streamrec.models import Coverage, EnabledPeriod, FileFormat, GapReason, Recording, RecordingIndex, Run
 from streamrec.recorder import ledger
 from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
 from streamrec.recorder.ledger import Ledger
@@ -56,6 +58,38 @@ def test_a_closed_file_becomes_a_recording_and_its_coverage(session: OrmSession)
     assert (recording.uuid, recording.path, recording.size_bytes) == (fact.uuid, fact.key, 1000)
     assert session.scalars(sa.select(Coverage.recording_id)).one() == recording.id
     assert session.scalars(sa.select(Run.end_reason)).one() == "disabled"
+
+
+def test_an_index_takes_its_place_behind_the_recording_before(session: OrmSession):
+    """Numbers count pieces and the parts of gaps; a break is another run, or a gap."""
+    first, second = started(channel(session).id), started(1)
+    second = replace(second, channel_id=first.channel_id)
+    facts = [closed(first, 0, 60), closed(first, 60, 120), closed(second, 130, 190)]
+
+    for run in (first, second):
+        ledger.record(session, run)
+    for fact in facts:
+        ledger.record(session, replace(fact, index=base64.b64encode(bytes(8) + bytes(8 * 15)).decode()))
+
+    columns = (RecordingIndex.number, RecordingIndex.discontinuity)
+    places = session.execute(sa.select(*columns).order_by(RecordingIndex.recording_id)).all()
+    assert places == [(0, 0), (15, 0), (32, 1)]  # ten seconds of gap are two parts
+
+
+def test_what_grew_is_forgotten_when_it_is_a_recording(session: OrmSession):
+    run = started(channel(session).id)
+    fact = closed(run, 0, 60)
+    ledger.record(session, run)
+    growing = Growing(fact.uuid, run.run_id, fact.key, FileFormat.MP3, "mp3", at(0), bytes(8 + 8))
+    longer = replace(growing, data=bytes(8 + 16))
+
+    for told in (growing, longer, growing):
+        indexes.grow(session, [(run.channel_id, told)])
+    assert [row.data for row in indexes.open_files(session, run.channel_id)] == [longer.data]
+    ledger.record(session, fact)
+    indexes.grow(session, [(run.channel_id, longer)])
+
+    assert indexes.open_files(session, run.channel_id) == []
 
 
 def test_every_fact_may_come_twice(session: OrmSession):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import resource
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from streamrec.archive import layout
+from streamrec.archive import layout, pieces
 from streamrec.archive.files import Tree
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, GapReason
@@ -124,6 +125,47 @@ def test_files_hold_the_run_and_each_plays_alone(disk: Disk, name: str) -> None:
     for fact, part in zip(disk.files, parts, strict=True):
         assert part.startswith(header)
         samples.ffmpeg("-i", str(disk.archive.path / fact.key), "-f", "null", "-")
+
+
+@pytest.mark.parametrize("name", samples.names(*FileFormat))
+def test_the_index_of_a_file_has_all_of_it_in_pieces_at_cuts(disk: Disk, name: str) -> None:
+    """They follow each other from the header to the end, in bytes and in time; a player can begin at each."""
+    units = samples.units_of(name) * 3
+    writer = disk.writer(samples.format_of(name), seconds=60)
+
+    closed = write_all(writer, units)
+
+    assert closed is not None
+    index = indexed(closed)
+    assert index.size_bytes == closed.size_bytes
+    assert index.length == closed.end_time - closed.start_time
+    assert index.count > 1
+    assert index.header_bytes == (len(units[0].header) if samples.format_of(name) is FileFormat.MP4 else 0)
+    lengths = [piece.duration / 1e6 for piece in index]
+    assert all(4 <= length < 7.5 for length in lengths[:-1]), lengths
+    data = disk.data(closed)
+    for piece in index:
+        assert any(data.startswith(unit.data, piece.offset) for unit in units if unit.is_cut)
+
+
+def test_a_growing_file_tells_only_what_the_system_has(disk: Disk) -> None:
+    units = samples.units_of("mp3.mp3") * 2
+    writer = disk.writer(seconds=60)
+
+    for begin in range(0, len(units), 20):
+        writer.append(units[begin : begin + 20], wall)
+        part = disk.archive.path / f"{writer.key}{layout.PART}"
+        told = pieces.decoded(writer.growing.data).size_bytes if writer.growing else 0
+        assert told <= part.stat().st_size
+
+    assert writer.growing is not None
+    writer.close(wall, "stalled")
+    assert writer.growing is None
+
+
+def indexed(fact: SegmentClosed) -> pieces.Index:
+    assert fact.index is not None
+    return pieces.decoded(base64.b64decode(fact.index))
 
 
 def test_facts_are_told_in_the_order_of_the_design(disk: Disk) -> None:

@@ -1,0 +1,162 @@
+"""The indexes of recordings as rows: each with its place in the channel's sequence of pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from streamrec.archive import pieces
+from streamrec.archive.pieces import Index, Neighbour, Place
+from streamrec.models import FileFormat, OpenFile, Origin, Recording, RecordingIndex
+
+_BOUNDS = (Recording.run_id, Recording.start_time, Recording.end_time)
+_INDEX = (RecordingIndex.data, RecordingIndex.number, RecordingIndex.discontinuity)
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """What there is to play of a file that is being written."""
+
+    uuid: UUID
+    run_id: UUID
+    key: str
+    format: FileFormat
+    codecs: str
+    start_time: datetime
+    data: bytes
+
+
+# --- closed files -----------------------------------------------------------------------------------------
+
+
+def add(session: Session, recording_id: int, index: Index) -> Place:
+    """Keep the index of a recording, at the place that follows from the channel's recording before it."""
+    channel_id, run_id, start = session.execute(
+        sa.select(Recording.channel_id, Recording.run_id, Recording.start_time).where(Recording.id == recording_id)
+    ).one()
+    before = last_before(session, channel_id, start)
+    place = pieces.place_after(before, run_id, start, index.header_crc)
+    row = insert(RecordingIndex).values(
+        recording_id=recording_id,
+        data=index.encoded(),
+        number=place.number,
+        discontinuity=place.discontinuity,
+    )
+    session.execute(row.on_conflict_do_nothing())
+    return place
+
+
+def last_before(session: Session, channel_id: int, start: datetime) -> Neighbour | None:
+    """The channel's last captured recording that begins before `start`."""
+    statement = (
+        sa.select(*_BOUNDS, *_INDEX)
+        .outerjoin(RecordingIndex, RecordingIndex.recording_id == Recording.id)
+        .where(
+            Recording.channel_id == channel_id,
+            Recording.origin == Origin.CAPTURED,
+            Recording.start_time < start,
+        )
+        .order_by(Recording.start_time.desc())
+        .limit(1)
+    )
+    row = session.execute(statement).one_or_none()
+    return None if row is None else _neighbour(*row)
+
+
+def _neighbour(
+    run_id: UUID | None,
+    start: datetime,
+    end: datetime,
+    data: bytes | None,
+    number: int | None,
+    discontinuity: int | None,
+) -> Neighbour:
+    index = None if data is None else pieces.decoded(data)
+    place = None if number is None or discontinuity is None else Place(number, discontinuity)
+    return Neighbour(run_id, start, end, index, place)
+
+
+# --- files being written ----------------------------------------------------------------------------------
+
+_TYPES: Final = {
+    "uuid": "uuid",
+    "channel_id": "bigint",
+    "run_id": "uuid",
+    "path": "text",
+    "format": "text",
+    "codecs": "text",
+    "start_time": "timestamptz",
+    "data": "bytea",
+}
+_COLUMNS: Final = ", ".join(_TYPES)
+_NEW: Final = ", ".join(f"{name} {kind}" for name, kind in _TYPES.items())
+_SAVE: Final = sa.text(
+    # One parameter for all rows, and no write for those that have not grown.
+    f"INSERT INTO open_file ({_COLUMNS}) SELECT {_COLUMNS} "  # noqa: S608 - names of ours
+    f"FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r({_NEW}) "
+    "WHERE NOT EXISTS (SELECT FROM recording f WHERE f.uuid = r.uuid) "
+    "ON CONFLICT (uuid) DO UPDATE SET data = excluded.data, updated_at = now() "
+    "WHERE length(open_file.data) < length(excluded.data)"
+)
+_DROP: Final = sa.text(
+    "DELETE FROM open_file o USING open_file newer "
+    "WHERE o.channel_id = ANY(:channels) AND newer.channel_id = o.channel_id "
+    "AND newer.start_time > o.start_time + interval '1 day'"
+)
+
+
+def grow(session: Session, files: Sequence[tuple[int, Growing]]) -> None:
+    """Say what there is of files that are being written; the first of each pair is the channel.
+
+    What was said of a file that never became a recording is forgotten with the first one a day later.
+    """
+    if not files:
+        return
+    rows = [
+        {
+            "uuid": file.uuid,
+            "channel_id": channel_id,
+            "run_id": file.run_id,
+            "path": file.key,
+            "format": file.format,
+            "codecs": file.codecs,
+            "start_time": file.start_time,
+            "data": "\\x" + file.data.hex(),
+        }
+        for channel_id, file in files
+    ]
+    session.execute(_SAVE, {"rows": orjson.dumps(rows).decode()})
+    session.execute(_DROP, {"channels": [channel_id for channel_id, _ in files]})
+
+
+def close(session: Session, uuid: UUID) -> None:
+    """The file of this id is a recording now, or never will be."""
+    session.execute(sa.delete(OpenFile).where(OpenFile.uuid == uuid))
+
+
+class Open(NamedTuple):
+    """A row of a file that is being written, or was when its recorder died."""
+
+    uuid: UUID
+    run_id: UUID
+    path: str
+    format: FileFormat
+    codecs: str
+    start_time: datetime
+    data: bytes
+    updated_at: datetime
+
+
+def open_files(session: Session, channel_id: int) -> list[Open]:
+    """The channel's files that are being written, the earliest first; more than one only for a moment."""
+    columns = [getattr(OpenFile, name) for name in Open._fields]
+    statement = sa.select(*columns).where(OpenFile.channel_id == channel_id).order_by(OpenFile.start_time)
+    return [Open(*row) for row in session.execute(statement)]
