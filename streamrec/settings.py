@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     sync_seconds: float = Field(2.0, gt=0)
     stop_seconds: float = Field(4.0, gt=0)
     retry_cap_seconds: float = Field(15.0, gt=0)
+    source_attempts: int = Field(3, ge=1, le=1000)
+    source_patience_seconds: float = Field(10.0, ge=1)
+    source_return_seconds: float = Field(60.0, ge=1)
     recorder_capacity: int = Field(500, ge=1, le=100_000)
     recorder_labels: Annotated[dict[Literal["site", "network"], Label], NoDecode] = {}
 

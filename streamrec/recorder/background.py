@@ -28,9 +28,11 @@ async def watch_lag() -> None:
 async def first(*waits: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
     """Return when one of `waits` is over; raises what it raises."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
-    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in rest:
-        task.cancel()
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
     for task in done:
         task.result()
 

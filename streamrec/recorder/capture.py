@@ -16,10 +16,11 @@ import structlog
 from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail, watchdog
 from streamrec.recorder.account import Account
+from streamrec.recorder.background import first
 from streamrec.recorder.events import Chunk, Closed, Event, Opened, Skipped, Source, Title
 from streamrec.recorder.facts import GapNoted
-from streamrec.recorder.gate import Turn
 from streamrec.recorder.rejoin import Tail
+from streamrec.recorder.rotation import Rotation
 from streamrec.recorder.status import Status, shown_title
 from streamrec.recorder.tail import End
 from streamrec.recorder.take import Take
@@ -63,6 +64,7 @@ class Capture:
         self._kept_tail: Tail | None = None
         self._account = self._begun(covered_until, reason, archived)
         self._backoff = state.Backoff(tools.retry_cap_seconds)
+        self._rotation = Rotation(order, tools.limits, tools.clock.monotonic())
         self._files = deque(archived.files, maxlen=tail.FILES)
         self._take: Take | None = None
         self._watchdog: Watchdog | None = None
@@ -81,6 +83,16 @@ class Capture:
         return Account(self.order.channel_id, covered_until=covered_until, began=began, reason=reason, told=told)
 
     @property
+    def source_index(self) -> int:
+        """Which of the channel's sources is captured, or tried."""
+        return self._rotation.index
+
+    @property
+    def archived(self) -> End:
+        """The end of the archive, for whoever goes on with it."""
+        return End(tuple(self._files))
+
+    @property
     def is_ready(self) -> bool:
         """Whether there is media that knows its time, so that this capture could take over."""
         return self._take is not None and self._take.is_ready
@@ -88,6 +100,7 @@ class Capture:
     async def take_over(self, order: Order, *, covered_until: datetime, reason: GapReason, archived: End) -> None:
         """The channel is this recorder's from now on: write what was kept, from the archive's end on."""
         self.order = self._teller.order = order
+        self._rotate(order)
         self._account = self._begun(covered_until, reason, archived)
         self._files = deque(archived.files, maxlen=tail.FILES)
         kept = self._take
@@ -99,7 +112,7 @@ class Capture:
         """Look for the archive's end in what was kept, right before it is written: the clock steers in between."""
         if take is self._kept:
             self._kept = None
-            take.order = self.order
+            take.order = self._rotation.of(self.order)
             take.go_on_from(self._kept_tail)
 
     @property
@@ -111,11 +124,14 @@ class Capture:
 
     def change(self, order: Order) -> None:
         """Follow a changed row: another address begins a new attempt, the rest holds from the next file or cut."""
-        moved = order.address != self.order.address
         self.order = self._teller.order = order
+        self._rotate(order)
         if self._take is not None:
-            self._take.order = order
-        if moved:
+            self._take.order = self._rotation.of(order)
+
+    def _rotate(self, order: Order) -> None:
+        """Stay with the source that is recorded, if the order still has it."""
+        if self._rotation.change(order):
             self._end_attempt(Closed(GapReason.DISABLED, "The channel was given another address."))
 
     def stop(self, until: datetime | None = None) -> None:
@@ -150,22 +166,15 @@ class Capture:
 
     async def _retreat(self, closed: Closed) -> None:
         """Wait before the next attempt."""
-        delay = self._backoff.delay(closed.reason, self._clock.monotonic(), closed.retry_after_seconds)
+        now = self._clock.monotonic()
+        delay = self._backoff.delay(closed.reason, now, closed.retry_after_seconds)
+        if self._rotation.failed(closed.reason, now):
+            delay = 0.0  # another source has not failed yet
         self.status.last_error = closed.detail
         self.status.restarts += 1
         self._tools.totals.restarts += 1
         self._move(CaptureState.BACKOFF)
-        await self._woken_within(delay)
-
-    async def _woken_within(self, seconds: float) -> bool:
-        """Whether there was a wake-up before `seconds` passed."""
-        waiting = {asyncio.ensure_future(self._woken.wait()), asyncio.ensure_future(self._clock.sleep(seconds))}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-        return self._woken.is_set()
+        await first(self._woken.wait(), self._clock.sleep(delay))
 
     async def _finish(self) -> None:
         """Tell the time up to the end of the channel's order, or of an outage when only the recorder leaves."""
@@ -185,12 +194,15 @@ class Capture:
         """Open the source once and record what comes; why it ended."""
         self._woken.clear()
         self._verdict = None
-        turn = await self._turn()
+        host = urlsplit(self._rotation.address.url).netloc
+        turn = await self._tools.gate.enter_unless(self._woken, host)
         if turn is None:
             return self._verdict or Closed(GapReason.DISABLED, "The capture was stopped.")
         self._is_probe = turn.is_probe
         self._watchdog = Watchdog(self._clock.monotonic())
-        source = self._tools.sources.open(replace(self.order.address, wanted_seconds=self._wanted_seconds()))
+        self._rotation.begin(self._clock.monotonic())
+        self.status.source_index = self._rotation.index
+        source = self._tools.sources.open(replace(self._rotation.address, wanted_seconds=self._wanted_seconds()))
         watcher = asyncio.create_task(self._close_when_woken(source))
         closed = Closed(GapReason.UNKNOWN, "The source ended without a word.")
         try:
@@ -205,26 +217,13 @@ class Capture:
         except (DiskFault, OSError) as exc:
             closed = self._spoiled(exc, self._take)
         finally:
+            if self._verdict is not None and self._verdict.reason is GapReason.DISABLED:
+                turn.give_back()
             turn.end()
             self._is_probe = self._is_probe and turn.is_probe
             watcher.cancel()
             self._watchdog = None
         return await self._ended(self._verdict or closed)
-
-    async def _turn(self) -> Turn | None:
-        """Leave to begin; None if something else is wanted before it is given."""
-        host = urlsplit(self.order.address.url).netloc
-        asked = asyncio.ensure_future(self._tools.gate.enter(host))
-        woken = asyncio.ensure_future(self._woken.wait())
-        try:
-            await asyncio.wait({asked, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-            if not asked.done():
-                asked.cancel()
-        if self._woken.is_set() and asked.done() and not asked.cancelled():
-            asked.result().end()
-        return None if self._woken.is_set() else asked.result()
 
     async def _close_when_woken(self, source: Source) -> None:
         """End the attempt once there is a verdict, whoever gave it."""
@@ -247,14 +246,15 @@ class Capture:
         if self._watchdog is not None:
             self._watchdog.is_continuous = opened.source == "icy"
         if self._stands_by:
-            self._take = Take(opened, self.order, self._tools)
+            self._take = Take(opened, self._rotation.of(self.order), self._tools)
         elif before is not None:
             before.flush()
             await self._write_held(before)
             await self._end_run(before, GapReason.SOURCE_ENDED)
             self._take = before.heir(opened)
         else:
-            self._take = Take(opened, self.order, self._tools, tail=await self._tail())
+            order = self._rotation.of(self.order)
+            self._take = Take(opened, order, self._tools, tail=await self._tail())
         self.status.codecs = opened.codecs
 
     async def _skip(self, before: Take, skipped: Skipped) -> None:
@@ -288,6 +288,7 @@ class Capture:
         if self._watchdog is not None and take.has_news:
             self._watchdog.progress(take.media_seconds, self._clock.monotonic())
             self._backoff.good(take.media_seconds)
+            self._rotation.media(take.media_seconds, self._clock.monotonic())
         self._go_on(take)
         if self._stands_by:
             self._take = take.kept()
@@ -389,6 +390,8 @@ class Capture:
             reason = self._watchdog.verdict(now)
             if reason is not None:
                 self._end_attempt(Closed(reason, watchdog.WORDS[reason]))
+            elif self._rotation.is_spent(now):
+                self._end_attempt(Closed(GapReason.STALLED, watchdog.WORDS[GapReason.STALLED]))
         if self._account.is_out and not self._stands_by and now - self._teller.told_at >= NOTE_SECONDS:
             self._teller.told_at = now  # so that a slow disk gets one of them at a time
             self._noting = asyncio.create_task(self._teller.tell_anyway(self._note))

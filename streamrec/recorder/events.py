@@ -17,6 +17,8 @@ class Address:
     url: str
     credentials: Credentials | None = None
     mode: CaptureMode = CaptureMode.AUTO
+    tls_verify: bool = True  # whether a certificate must be valid
+    max_bandwidth: int | None = None  # bit/s: the best HLS variant at or below it
     wanted_seconds: float | None = field(default=None, compare=False)
     """How far back media is wanted, where a server offers more than it sends of itself; the archive ends there."""
 

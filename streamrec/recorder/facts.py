@@ -24,6 +24,8 @@ class RunStarted:
     codecs: str
     start_time: datetime
     epoch: int | None = None  # of the assignment under which it is recorded; None before there were any
+    source_index: int | None = None  # None before a channel could have several
+    source_url: str | None = None  # without user name and password
 
 
 @dataclass(frozen=True, slots=True)

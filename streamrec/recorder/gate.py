@@ -39,7 +39,7 @@ class _Host:
 
 
 class Turn:
-    """One attempt's leave to be under way. Call `good` at its first media, and `end` in any case."""
+    """One attempt's leave to be under way: call `good` at its first media, and `end` or `give_back` after it."""
 
     def __init__(self, gate: Gate, host: _Host) -> None:
         self._gate = gate
@@ -60,14 +60,20 @@ class Turn:
             self._gate.leave(self._host)
 
     def end(self) -> None:
-        """The attempt is over."""
+        """The attempt is over; without media the host has failed."""
+        if not self._is_over and not self._is_good:
+            self._gate.note_failure(self._host)
+        self.give_back()
+
+    def give_back(self) -> None:
+        """The attempt is over, and it was not the host that ended it."""
         if self._is_over:
             return
         self._is_over = True
         if self._is_good:
             self._host.connected -= 1
         else:
-            self._gate.failed(self._host)
+            self._gate.leave(self._host)
 
 
 class Gate:
@@ -98,6 +104,22 @@ class Gate:
             self.leave(found)
             raise
         return Turn(self, found)
+
+    async def enter_unless(self, woken: asyncio.Event, host: str = "") -> Turn | None:
+        """The same, but None if `woken` is set before this attempt's turn comes."""
+        asked = asyncio.ensure_future(self.enter(host))
+        waking = asyncio.ensure_future(woken.wait())
+        try:
+            await asyncio.wait({asked, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+            if not asked.done():
+                asked.cancel()
+        if not woken.is_set():
+            return asked.result()
+        if asked.done() and not asked.cancelled():
+            asked.result().give_back()
+        return None
 
     async def _room(self, host: _Host) -> None:
         if host.has_room and not host.waiting:
@@ -132,7 +154,7 @@ class Gate:
         if not host.in_flight and not host.connected and not host.failures:
             self._hosts.pop(host.name, None)
 
-    def failed(self, host: _Host) -> None:
+    def note_failure(self, host: _Host) -> None:
         """An attempt at `host` ended without media."""
         now = self._clock.monotonic()
         host.failures += 1
@@ -142,4 +164,3 @@ class Gate:
             log.warning(
                 "a host brings no media", host=host.name, failures=host.failures, waiting=len(host.waiting)
             )
-        self.leave(host)

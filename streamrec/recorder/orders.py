@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from streamrec.egress import Credentials
-from streamrec.models import Channel, ChannelCredential
+from streamrec.models import BackupCredential, Channel, ChannelCredential
 from streamrec.recorder.events import Address
 from streamrec.recorder.placement.plan import Pin
 from streamrec.recorder.tools import Order
@@ -14,19 +16,27 @@ from streamrec.recorder.tools import Order
 
 def orders(session: Session) -> dict[int, Order]:
     """Every channel that is to be recorded."""
+    columns = (Channel.id, Channel.keyname, Channel.url, Channel.capture, Channel.segment_seconds)
+    more = (Channel.backup_urls, Channel.tls_verify, Channel.max_bandwidth)
     rows = session.execute(
-        sa.select(
-            *(Channel.id, Channel.keyname, Channel.url, Channel.capture, Channel.segment_seconds),
-            *(ChannelCredential.username, ChannelCredential.password),
-        )
+        sa.select(*columns, *more, ChannelCredential.username, ChannelCredential.password)
         .outerjoin(ChannelCredential, ChannelCredential.channel_id == Channel.id)
         .where(Channel.enabled, Channel.deleted_at.is_(None))
     )
+    secrets = _secrets(session)
     found: dict[int, Order] = {}
-    for channel_id, keyname, url, mode, segment_seconds, username, password in rows:
+    for id_, keyname, url, mode, seconds, urls, tls_verify, max_bandwidth, username, password in rows:
         credentials = Credentials(username, password) if username is not None else None
-        found[channel_id] = Order(channel_id, keyname, Address(url, credentials, mode), segment_seconds)
+        address = Address(url, credentials, mode, tls_verify, max_bandwidth)
+        backups = tuple(replace(address, url=each, credentials=secrets.get((id_, each))) for each in urls)
+        found[id_] = Order(id_, keyname, address, seconds, backups=backups)
     return found
+
+
+def _secrets(session: Session) -> dict[tuple[int, str], Credentials]:
+    """The credentials of backup URLs, by channel and URL."""
+    rows = session.execute(sa.select(*BackupCredential.__table__.columns))
+    return {(row.channel_id, row.url): Credentials(row.username, row.password) for row in rows}
 
 
 def pins(session: Session) -> dict[int, Pin]:

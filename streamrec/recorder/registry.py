@@ -48,6 +48,7 @@ _TYPES: Final = {
     "title": "text",
     "last_error": "text",
     "restarts": "bigint",
+    "source_index": "smallint",
 }
 _OWN: Final = tuple(_TYPES)[3:]
 _SAVE: Final = sa.text(

@@ -77,7 +77,12 @@ class RunClock:
 
         What arrives at the earliest steers from there on, and may disagree once the burst is over.
         """
-        self._anchored = self._is_joined = True
+        self._is_joined = True
+        self.align(media, wall)
+
+    def align(self, media: int, wall: datetime) -> None:
+        """Take it that `media` flicks into the run it is exactly `wall`; what arrives steers from there on."""
+        self._anchored = True
         self._media, self._seconds, self._rate = media, (wall - self._now).total_seconds(), 1.0
 
     def continued(self, media: int) -> RunClock:

@@ -55,6 +55,7 @@ class Status:
     codecs: str | None = None
     title: str | None = None
     last_error: str | None = None
+    source_index: int | None = None
     restarts: int = 0
     growing: Growing | None = None
 

@@ -19,9 +19,9 @@ from streamrec import db
 from streamrec.errors import DatabaseAway, Unavailable
 from streamrec.models import GapReason
 from streamrec.recorder import orders, past, tail
-from streamrec.recorder.capture import Capture
 from streamrec.recorder.holdings import Held, Holdings
 from streamrec.recorder.placement.plan import Pin
+from streamrec.recorder.relay import Relay
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.tools import Order, Tools
 
@@ -92,8 +92,8 @@ class Supervisor:
         self._stop_seconds = stop_seconds
         self._inherited = inherited
         self._uniform = uniform
-        self._captures: dict[int, Capture] = {}
-        self._standing_by: dict[int, Capture] = {}
+        self._captures: dict[int, Relay] = {}
+        self._standing_by: dict[int, Relay] = {}
         self._handing_over: dict[int, asyncio.Task[None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, datetime] = {}
@@ -108,7 +108,7 @@ class Supervisor:
         """Whether other recorders live that could take over what this one holds."""
 
     @property
-    def captures(self) -> Mapping[int, Capture]:
+    def captures(self) -> Mapping[int, Relay]:
         """The captures that run, by channel."""
         return self._captures
 
@@ -242,7 +242,7 @@ class Supervisor:
             return  # disabled meanwhile; the next round knows
         until, reason, end = known.covered_until, known.reason, known.archived
         if waiting is None:
-            capture = Capture(order, self._tools, covered_until=until, reason=reason, archived=end)
+            capture = Relay(order, self._tools, covered_until=until, reason=reason, archived=end)
             self._run(capture, self._captures)
         elif self._standing_by.pop(channel_id, None) is waiting:
             self._captures[channel_id] = waiting
@@ -261,12 +261,12 @@ class Supervisor:
         covered_until, reason = past.beginning(account, max(ends, default=None), self._tools.clock.now())
         return past.Past(covered_until, reason, tail.end([*rows, *pending]))
 
-    def _run(self, capture: Capture, among: dict[int, Capture]) -> None:
+    def _run(self, capture: Relay, among: dict[int, Relay]) -> None:
         channel_id = capture.order.channel_id
         among[channel_id] = capture
         self._tasks[channel_id] = asyncio.create_task(self._keep(capture), name=f"capture-{channel_id}")
 
-    async def _keep(self, capture: Capture) -> None:
+    async def _keep(self, capture: Relay) -> None:
         """Run a capture; a bug in one must not end the others, and is tried again at the next round."""
         channel_id = capture.order.channel_id
         try:
@@ -296,7 +296,7 @@ class Supervisor:
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
 
-    async def _stop_at_period(self, capture: Capture) -> None:
+    async def _stop_at_period(self, capture: Relay) -> None:
         channel_id = capture.order.channel_id
         until = None
         try:
@@ -313,7 +313,7 @@ class Supervisor:
             capture = self._standing_by.get(channel_id)
             if capture is None and channel_id not in self._tasks:
                 now = self._tools.clock.now()
-                capture = Capture(
+                capture = Relay(
                     order, self._tools, covered_until=now, reason=GapReason.RECORDER_DOWN, stands_by=True
                 )
                 self._run(capture, self._standing_by)
@@ -332,7 +332,7 @@ class Supervisor:
                 task = asyncio.create_task(self._hand_over(capture, epoch), name=f"hand-over-{channel_id}")
                 self._handing_over[channel_id] = task
 
-    async def _hand_over(self, capture: Capture, epoch: int) -> None:
+    async def _hand_over(self, capture: Relay, epoch: int) -> None:
         """Close the file, see its row made, and let the successor have the channel; it has the media since."""
         channel_id = capture.order.channel_id
         try:

@@ -26,6 +26,7 @@ WRITE_BYTES: Final = 1 << 20
 HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
 KEPT_BYTES: Final = 8 << 20
+SEAM: Final = timedelta(milliseconds=50)  # no clock is so exact, and no radio's frame longer: nothing is missing
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
 UNSTAMPED: Final = frozenset({"icy"})  # sources whose media has no timestamps, and comes all the time
 FRAMED_LATE: Final = 1  # frames that are known as such only once the next one begins: it came before the silence
@@ -190,7 +191,10 @@ class Take:
         while self._held:
             start = self._clock.wall(self._position)
             if self._held[0].is_cut and start >= covered_until:
-                return start
+                if start - covered_until > SEAM:
+                    return start
+                self._clock.align(self._position, covered_until)
+                return covered_until
             self._drop_first()
         return None
 
@@ -295,6 +299,8 @@ class Take:
             self._opened.codecs,
             clock.wall(0),
             self.order.epoch,
+            self.order.source_index,
+            self.order.address.url,
         )
         return SegmentWriter(
             archive=self._tools.archive,

@@ -26,6 +26,22 @@ class Order:
     address: Address
     segment_seconds: int
     epoch: int | None = None  # of the assignment under which this recorder holds the channel
+    backups: tuple[Address, ...] = ()  # tried in this order when `address` fails
+    source_index: int = 0  # which of the sources `address` is, where the order is for one of them
+
+    @property
+    def sources(self) -> tuple[Address, ...]:
+        """All addresses of the channel, the primary first."""
+        return (self.address, *self.backups)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a source is given up for the next, if there is one."""
+
+    attempts: int = 3  # in a row that end before 30 s of media
+    patience_seconds: float = 10.0  # without media
+    return_seconds: float = 60.0  # for which the primary must be healthy before the capture returns to it
 
 
 class Opener(Protocol):
@@ -51,4 +67,5 @@ class Tools:
     recorder_id: UUID
     retry_cap_seconds: float = 15.0
     sync_seconds: float = 2.0
+    limits: Limits = Limits()
     on_change: Callable[[int], None] = lambda _channel_id: None

@@ -45,7 +45,7 @@ from streamrec.recorder.sources.select import Sources
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals
 from streamrec.recorder.supervisor import Supervisor
-from streamrec.recorder.tools import Tools
+from streamrec.recorder.tools import Limits, Tools
 from streamrec.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -200,6 +200,11 @@ class _Worker:
             recorder_id=self.recorder_id,
             retry_cap_seconds=self.settings.retry_cap_seconds,
             sync_seconds=self.settings.sync_seconds,
+            limits=Limits(
+                self.settings.source_attempts,
+                self.settings.source_patience_seconds,
+                self.settings.source_return_seconds,
+            ),
             on_change=self._changed,
         )
         supervisor = Supervisor(
