@@ -19,6 +19,7 @@ usage: ./run.sh [command]
   migrate       write a new migration from the models (for developers)
   check         look whether the set-up is complete
   audit         hold account, rows and files against each other (--depth hash reads every byte)
+  root          say whose archive the folder is; --adopt takes it as it is
   apikey        create, list or revoke API keys
 
   docker:build  build the container image
@@ -119,7 +120,7 @@ verb=${1:-up}
 [ $# -eq 0 ] || shift
 
 case "$verb" in
-    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | apikey)
+    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | root | apikey)
         set_up requirements.lock
         exec .venv/bin/python -m streamrec "$verb" "$@"
         ;;

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from streamrec import coverage
-from streamrec.archive import layout
+from streamrec.archive import layout, root
 from streamrec.archive.files import Tree
 from streamrec.clock import now
 from streamrec.models import Garbage, Origin, Recording
@@ -240,5 +240,5 @@ def _files(archive: Tree) -> Iterator[str]:
                 continue
             if stat.S_ISDIR(mode):
                 pending.append(path)
-            elif stat.S_ISREG(mode):
+            elif stat.S_ISREG(mode) and path not in root.OURS:
                 yield path

@@ -216,6 +216,26 @@ def _counted(one: Invariant) -> str:
 
 
 @main.command()
+@click.option(
+    "--adopt", is_flag=True, help="Take the archive's folder as it is, though its mark is gone or another's."
+)
+@_configured("cli")
+def root(loaded: Settings, adopt: bool) -> None:
+    """Say whose archive the folder is; exit status 1 if it is not this database's."""
+    from streamrec import roots
+    from streamrec.archive.files import Tree
+
+    with _database(loaded) as engine, _session(engine) as session, Tree(loaded.archive_dir) as tree:
+        act = roots.adopt if adopt else roots.expected
+        wanted = act(session, tree, host=socket.gethostname())
+        click.echo(f"{tree.path} is to be the archive {wanted.root} of the database {wanted.database}.")
+        found = roots.found(tree)
+    if found != wanted:
+        click.echo(f"It is marked as {found.root} of {found.database}." if found else "It bears no mark.")
+        sys.exit(1)
+
+
+@main.command()
 @click.option("--recorder", "of_recorder", is_flag=True, help="Ask for this host's recorder instead of the API.")
 @_configured("cli")
 def health(loaded: Settings, of_recorder: bool) -> None:

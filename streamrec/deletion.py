@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from streamrec import captures, channels, recordings
-from streamrec.archive import files
+from streamrec.archive import files, root
 from streamrec.db import Session
 from streamrec.errors import NotFound
 from streamrec.models import Channel
@@ -92,13 +92,15 @@ def sweep(keys: Sequence[str], archive_dir: Path) -> int:
     if not keys:
         return 0
     with files.Tree(archive_dir) as tree:
-        failed = tree.unlink_all(keys)
+        # on a bare mount point, what is not there may be on the disk that is not mounted
+        there = keys if root.is_marked(tree) else [key for key in keys if tree.exists(key)]
+        failed = tree.unlink_all(there)
     for key, error in failed.items():
         log.warning("a file could not be removed", path=key, error=str(error))
-    if gone := [key for key in keys if key not in failed]:
+    if gone := [key for key in there if key not in failed]:
         with Session.begin() as session:
             recordings.forget(session, gone)
-    return len(failed)
+    return len(keys) - len(gone)
 
 
 def sweep_leftovers(archive_dir: Path, *, at_once: int = _BATCH) -> int:

@@ -54,6 +54,7 @@ class RecorderState:
     capacity: int = 500
     channels: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    storage_fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`, `degraded` without any live recorder, `down` when not ready."""
+        """`ok`, `degraded` if no recorder lives or one cannot write its archive, `down` when not ready."""
         if not self.is_ready:
             return "down"
-        return "ok" if any(recorder.is_alive for recorder in self.recorders) else "degraded"
+        alive = [recorder for recorder in self.recorders if recorder.is_alive]
+        return "ok" if alive and not any(recorder.storage_fault for recorder in alive) else "degraded"
 
 
 AWAY = Report([Check("database", is_ok=False, detail="does not answer")])
@@ -114,7 +116,13 @@ def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:
             Recorder.host,
             Recorder.version,
             Recorder.ffmpeg,
-            *(Recorder.is_leaving, Recorder.capacity, Recorder.labels, held.label("channels")),
+            *(
+                Recorder.storage_fault,
+                Recorder.is_leaving,
+                Recorder.capacity,
+                Recorder.labels,
+                held.label("channels"),
+            ),
             sa.extract("epoch", clock - Recorder.heartbeat_at).label("age"),
             captures.label("captures"),
         )
@@ -138,6 +146,7 @@ def _recorder(row: Row[Any], ttl_seconds: float) -> RecorderState:
         capacity=row.capacity,
         channels=row.channels,
         labels=row.labels,
+        storage_fault=row.storage_fault,
     )
 
 

@@ -18,6 +18,10 @@ _RENAME_NOREPLACE = 1
 _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
 
 
+class StorageMissing(OSError):
+    """The folder is not the one that it is meant to be, as when a disk is not mounted: it takes nothing new."""
+
+
 class Tree:
     """A folder that is held open; names below it are relative, slash-separated and never leave it.
 
@@ -25,14 +29,26 @@ class Tree:
     for a name that tries to leave.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`, which may itself be a link, and create it if it is missing."""
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        """Open `path`, which may itself be a link; `make` creates it if it is missing."""
         self.path = path
-        self._root = _made(path)
+        self.missing: str | None = None
+        """Why no new file may be made here, if so; whoever sets it looks after it (root.py)."""
+        self._root = _made(path) if make else _opened(path)
         self._lock = threading.Lock()
+        self._is_watched = False
 
     def create(self, name: str) -> int:
-        """A descriptor for a new file, open for writing; missing folders are made and synced."""
+        """A descriptor for a new file, open for writing; missing folders are made and synced.
+
+        Raises StorageMissing while `missing` says why.
+        """
+        if self.missing is not None:
+            raise StorageMissing(errno.ENODEV, self.missing, name)
+        return self.create_anyway(name)
+
+    def create_anyway(self, name: str) -> int:
+        """The same, whatever `missing` says."""
         with self._folder(name, make=True) as (folder, base):
             return os.open(
                 base, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _CLOEXEC, 0o640, dir_fd=folder
@@ -132,9 +148,23 @@ class Tree:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def enter(self, other: Tree) -> bool:
+        """Go on in the folder of another tree, whoever uses this one; whether that is another folder than before.
+
+        From now on a folder that was deleted is not made again.
+        """
+        self._is_watched = True
+        with self._lock:
+            if os.path.sameopenfile(other._root, self._root):
+                return False
+            os.dup2(other._root, self._root, inheritable=False)  # other threads go on using the number
+            return True
+
     def _return(self) -> None:
         """Make the folder anew if it was deleted: a descriptor of one that is gone takes no file ever again."""
         with self._lock:
+            if self._is_watched:
+                return
             if self._root >= 0 and os.fstat(self._root).st_nlink == 0:
                 made = _made(self.path)
                 os.dup2(made, self._root, inheritable=False)  # other threads go on using the number
@@ -160,6 +190,10 @@ class Tree:
 def _made(path: Path) -> int:
     """A descriptor of the folder, created if it is missing."""
     path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    return _opened(path)
+
+
+def _opened(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
 
 

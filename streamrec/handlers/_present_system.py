@@ -68,4 +68,5 @@ def _recorder(state: RecorderState) -> dict[str, Any]:
         "channels": state.channels,
         "labels": dict(state.labels),
         "captures": dict(state.captures),
+        "storage_fault": state.storage_fault,
     }

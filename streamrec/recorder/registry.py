@@ -16,12 +16,17 @@ from streamrec.models import Capture, CaptureState, Recorder
 from streamrec.recorder.status import Status, Totals
 
 
-def tally(session: Session, recorder_id: UUID, totals: Totals) -> None:
-    """Write what the recorder has done since its start."""
+def tally(session: Session, recorder_id: UUID, totals: Totals, *, storage_fault: str | None = None) -> None:
+    """Write what the recorder has done since its start, and why it may not write its archive, if so."""
     session.execute(
         sa.update(Recorder)
         .where(Recorder.id == recorder_id)
-        .values(media_bytes=totals.media_bytes, media_seconds=totals.media_seconds, restarts=totals.restarts)
+        .values(
+            media_bytes=totals.media_bytes,
+            media_seconds=totals.media_seconds,
+            restarts=totals.restarts,
+            storage_fault=storage_fault,
+        )
     )
 
 

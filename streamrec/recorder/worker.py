@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -23,8 +24,9 @@ import structlog
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from streamrec import __version__, captures, db, deletion, logs, schema
+from streamrec import __version__, captures, db, deletion, logs, roots, schema
 from streamrec.archive.files import Tree
+from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
 from streamrec.media import binary, process
@@ -55,6 +57,8 @@ WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database
 REPORT_SECONDS: Final = 2.0
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
+ROOT_SECONDS: Final = 5.0
+ROOT_MISSING_SECONDS: Final = 2.0
 UNHURRIED_SECONDS: Final = 120.0  # for handing over everything, when nothing presses
 PEERS_SECONDS: Final = 5.0  # until another recorder must have shown itself, to be waited for
 STAND_IN_TICK: Final = 0.1
@@ -120,10 +124,12 @@ class _Worker:
             archive = stack.enter_context(Tree(self.settings.archive_dir))
             spool = stack.enter_context(Spool(self.settings.spool_dir / str(self.recorder_id)))
             heirs = stack.enter_context(closing(self._inheritance(archive)))
-            await asyncio.to_thread(
+            with Tree(self.settings.spool_dir) as spools:
+                self.root = stack.enter_context(closing(Watch(archive, spool_id(spools))))
+            self.clean_up = partial(
                 recovery.recover, archive, spool, quarantine=self.quarantine, others=heirs.others
             )
-            if await self._join(heirs):
+            if await self._join(archive, heirs):
                 await self._record(archive, spool, heirs, stack)
             if spool.is_empty:
                 spool.remove()
@@ -146,11 +152,11 @@ class _Worker:
 
     # --- joining
 
-    async def _join(self, heirs: Inheritance) -> bool:
+    async def _join(self, archive: Tree, heirs: Inheritance) -> bool:
         """Wait for the database, and for a recorder that knows of no others; False if told to stop."""
         said = ""
         while not self.stopping.is_set():
-            waiting_for = await asyncio.to_thread(self._joined, heirs)
+            waiting_for = await asyncio.to_thread(self._joined, archive, heirs)
             if not waiting_for:
                 return True
             if waiting_for != said:
@@ -161,11 +167,16 @@ class _Worker:
                     await self.stopping.wait()
         return False
 
-    def _joined(self, heirs: Inheritance) -> str:
+    def _joined(self, archive: Tree, heirs: Inheritance) -> str:
         """What there is to wait for, or nothing if we are among the recorders now. Raises NotReady."""
         try:
             schema.require_current(self.engine)
-            heirs.look()
+            with db.away_as_unavailable(), db.Session.begin() as session:
+                self.root.expect(roots.expected(session, archive, host=socket.gethostname()))
+            self.root.look()
+            if self.root.fault is None:
+                self.clean_up()
+                heirs.look()
             if heirs.has_elder:
                 return "a recorder of an older version, which shares its channels with nobody"
             self.holdings.join()
@@ -220,6 +231,7 @@ class _Worker:
             self._report(supervisor),
             self._account(spool, archive, heirs),
             self._inherit(supervisor, heirs, children),
+            self._watch_root(),
             watch_lag(),
         ]
         async with background(tasks) as failed:
@@ -262,13 +274,19 @@ class _Worker:
         """See to what recorders of this data folder have left that have died."""
 
         def look() -> None:
-            if heirs.look():
+            if self.root.fault is None and heirs.look():
                 _sweep(children)
                 supervisor.wake_from_thread()
 
         while True:
             await asyncio.sleep(INHERIT_SECONDS)
             await asyncio.to_thread(_attempted, look)
+
+    async def _watch_root(self) -> None:
+        """See whether the archive's disk is there."""
+        while True:
+            await asyncio.sleep(ROOT_MISSING_SECONDS if self.root.fault else ROOT_SECONDS)
+            await asyncio.to_thread(self.root.look)
 
     def _sources(self, clock: Clock, children: Path) -> Sources:
         allow = tuple(self.settings.egress_allow)
@@ -295,7 +313,7 @@ class _Worker:
 
     def _save(self, statuses: dict[int, Status]) -> None:
         with db.Session.begin() as session:
-            registry.tally(session, self.recorder_id, self.totals)
+            registry.tally(session, self.recorder_id, self.totals, storage_fault=self.root.fault)
             registry.save(session, self.recorder_id, statuses)
 
     async def _account(self, spool: Spool, archive: Tree, heirs: Inheritance) -> None:
@@ -303,7 +321,7 @@ class _Worker:
         is_past = True
         while True:
             work = partial(self._settle_past, spool, archive, heirs) if is_past else _settle_present
-            is_told = not any(each.pending(1) for each in (spool, *heirs.spools))
+            is_told = self.root.fault is None and not any(each.pending(1) for each in (spool, *heirs.spools))
             if is_told and await asyncio.to_thread(_attempted, work):
                 is_past = False
             await asyncio.sleep(1.0 if is_past else HOLES_SECONDS)

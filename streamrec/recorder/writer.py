@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from streamrec.archive import layout, pieces
-from streamrec.archive.files import Tree
+from streamrec.archive.files import StorageMissing, Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import StreamrecError
 from streamrec.framing.units import FLICKS, Unit
@@ -343,7 +343,9 @@ class SegmentWriter:
 
 
 def disk_reason(error: OSError) -> GapReason:
-    """Whether the disk is full or broken."""
+    """Whether the disk is full, broken or not there."""
+    if isinstance(error, StorageMissing):
+        return GapReason.STORAGE_MISSING
     return GapReason.DISK_FULL if error.errno in _FULL else GapReason.IO_ERROR
 
 

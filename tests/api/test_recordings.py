@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
 from streamrec import db, deletion, recordings
+from streamrec.archive import root
+from streamrec.archive.files import Tree
 from streamrec.models import CaptureState, Coverage, CoverageKind, FileFormat
 from streamrec.settings import Settings
 from tests import factories as make
@@ -347,11 +350,25 @@ def test_what_a_crash_left_is_swept_at_the_next_start(api: httpx.Client, channel
     assert (left, garbage(), (archive / KEY).exists()) == (0, [], False)
 
 
+def test_a_file_that_is_not_there_keeps_its_note_while_its_disk_may_be_away(
+    api: httpx.Client, channel_id: int, archive: Path
+) -> None:
+    """A bare mount point has no files, but the disk has: the note is for when it is mounted again."""
+    with db.Session.begin() as session:
+        recordings.delete(session, make.captured(session, channel_id, 0, 1, path="a/1.mp3").id)
+    assert deletion.sweep_leftovers(archive) == 1
+
+    with Tree(archive) as tree:
+        root.mark(tree, uuid4())
+    assert deletion.sweep_leftovers(archive) == 0
+
+
 def test_a_sweep_goes_past_what_stands_in_its_way(
     api: httpx.Client, channel_id: int, archive: Path, tmp_path: Path
 ) -> None:
     """Also where that is the oldest of more files than one batch has."""
-    archive.mkdir(parents=True)
+    with Tree(archive) as tree:
+        root.mark(tree, uuid4())
     (archive / "linked").symlink_to(tmp_path)
     with db.Session.begin() as session:
         for second, path in enumerate(("linked/x.mp3", "a/1.mp3", "a/2.mp3", "a/3.mp3")):

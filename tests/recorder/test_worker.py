@@ -312,3 +312,25 @@ def test_recording_goes_on_while_the_database_is_away(
     assert scalar(kinds) == 0
     assert unaccounted(channel_id) == timedelta()
     assert scalar(sa.select(Channel.id)) == channel_id
+
+
+def test_a_disk_that_goes_is_told_and_gone_on_with_when_it_is_back(
+    engine: Engine, settings: Settings, station: Station, noise: Clip, log: Path
+):
+    """At the next file: no file in the bare folder, the reason in the account, and recording again by itself."""
+    station.add("a", noise)
+    channel_id = add(station.url("a"))
+    away = settings.data_dir / "unmounted"
+    missing = sa.select(sa.func.count()).where(Coverage.reason == GapReason.STORAGE_MISSING)
+    with recorder(settings, log, station.port):
+        wait(lambda: recordings() >= 1, "a file", 30)
+        settings.archive_dir.rename(away)
+        settings.archive_dir.mkdir()
+        wait(lambda: scalar(missing), "the gap", 90)
+        assert scalar(sa.select(Recorder.storage_fault)) is not None
+        assert list(settings.archive_dir.iterdir()) == []
+        settings.archive_dir.rmdir()
+        away.rename(settings.archive_dir)
+        before = recordings()
+        wait(lambda: recordings() > before, "another file", 60)
+    assert unaccounted(channel_id) == timedelta()
