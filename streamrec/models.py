@@ -677,6 +677,51 @@ class Job(Base):
     )
 
 
+# --- clips ------------------------------------------------------------------------------------------------
+
+
+class GapPolicy(enum.StrEnum):
+    """What becomes of gaps in a clip's range."""
+
+    SKIP = "skip"  # what is before and what is behind meet
+    FILL = "fill"  # with silence
+    REFUSE = "refuse"
+
+
+class Clip(Base):
+    """A cut of a channel's time, asked for and, once it has a path, made. Its job says how far it is."""
+
+    __tablename__ = "clip"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(sa.Identity(), unique=True, comment="the order of lists")
+    job_id: Mapped[UUID] = mapped_column(sa.ForeignKey(Job.id), unique=True)
+    channel_id: Mapped[int] = mapped_column(sa.ForeignKey(Channel.id), index=True)
+    start_time: Mapped[datetime]
+    end_time: Mapped[datetime]
+    format: Mapped[str] = mapped_column(sa.String(8))
+    exact: Mapped[bool]
+    gaps: Mapped[GapPolicy] = mapped_column(_values(GapPolicy))
+    path: Mapped[str | None] = mapped_column(unique=True, comment="key below the folder of clips")
+    size_bytes: Mapped[int | None]
+    sha256: Mapped[str | None] = mapped_column(sa.String(64), comment="lower-case hex")
+    lossless: Mapped[bool | None] = mapped_column(comment="the station's own frames, or what they decode to")
+    seconds: Mapped[float | None] = mapped_column(comment="of the frames in it")
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB, comment="where it comes from")
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+
+    __table_args__ = (
+        sa.CheckConstraint("end_time > start_time", "order"),
+        sa.CheckConstraint(
+            "path IS NULL OR (size_bytes > 0 AND sha256 ~ '^[0-9a-f]{64}$' AND manifest IS NOT NULL "
+            "AND lossless IS NOT NULL AND seconds IS NOT NULL AND expires_at IS NOT NULL)",
+            "made",
+        ),
+        sa.Index("clip_created_at_idx", "created_at", "number"),
+    )
+
+
 # --- access -----------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,7 @@ class Settings(BaseSettings):
 
     job_slots: int = Field(2, ge=1, le=64)
     job_days: int = Field(7, ge=1, le=3650)
+    clip_days: int = Field(30, ge=1, le=36500)
     event_clients: int = Field(200, ge=1, le=100_000)
 
     @field_validator("egress_allow", "allowed_hosts", "trusted_proxies", mode="before")
@@ -139,6 +140,11 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Where pictures lie that can be made again."""
         return self.data_dir / "cache"
+
+    @property
+    def clips_dir(self) -> Path:
+        """Where clips lie; on the archive's file system, copying into it costs next to nothing."""
+        return self.data_dir / "clips"
 
     @property
     def spool_dir(self) -> Path:

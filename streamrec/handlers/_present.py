@@ -187,6 +187,36 @@ def job(row: Row) -> dict[str, Any]:
     }
 
 
+def clip(row: Row) -> dict[str, Any]:
+    """Clip."""
+    is_made = row.path is not None
+    return {
+        "id": str(row.id),
+        "job_id": str(row.job_id),
+        "channel_id": row.channel_id,
+        "from": written(row.start_time),
+        "to": written(row.end_time),
+        "format": row.format,
+        "exact": row.exact,
+        "gaps": row.gaps,
+        "state": row.state,
+        "progress": row.progress,
+        "error": row.error,
+        "result": {
+            "media": f"/clip/{row.id}/media",
+            "manifest": f"/clip/{row.id}/manifest",
+            "size_bytes": row.size_bytes,
+            "sha256": row.sha256,
+            "lossless": row.lossless,
+            "duration_seconds": round(row.seconds, 3),
+            "expires_at": written(row.expires_at),
+        }
+        if is_made
+        else None,
+        "created_at": written(row.created_at),
+    }
+
+
 def job_version(row: Row) -> str:
     """What makes one state of a job another than the last: its entity tag."""
     return f"{row.state}-{row.attempts}-{row.progress}"

@@ -43,6 +43,11 @@ def created(data: Any, *, location: str, version: int | str | None = None) -> Re
     return reply
 
 
+def accepted(data: Any, *, location: str) -> Reply:
+    """202 with JSON and `Location`, the path at which to see how far it is."""
+    return Json(data, 202, {"Location": location})
+
+
 def no_content() -> Reply:
     """204."""
     return Response(status_code=204)

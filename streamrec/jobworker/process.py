@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 2.0  # a notification makes it quicker
 LOOK_SECONDS: Final = 2.0
+TIDY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 2.5
 EX_TEMPFAIL: Final = 75  # sysexits.h: whoever started us may try again
 
@@ -142,11 +143,23 @@ def _minded(settings: Settings, worker: Worker, attempts: Attempts) -> Iterator[
     mind = _Mind(engine, timedelta(days=settings.job_days), worker, attempts)
     thread = threading.Thread(target=mind.run, args=(leaving,), name="watchdog", daemon=True)
     thread.start()
+    threading.Thread(target=_tidy, args=(settings, leaving), name="tidying", daemon=True).start()
     try:
         yield
     finally:
         leaving.set()
         engine.dispose()
+
+
+def _tidy(settings: Settings, leaving: threading.Event) -> None:
+    while not leaving.wait(TIDY_SECONDS):
+        try:
+            with db.away_as_unavailable():
+                tasks.tidy(settings)
+        except (DatabaseAway, OSError) as exc:
+            log.warning("clips could not be tidied", error=str(exc))
+        except Exception:
+            log.exception("clips could not be tidied")
 
 
 class _Mind:

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from streamrec import jobs
-from streamrec.models import Job, JobState
+from streamrec.models import Clip, Job, JobState
 
 log = structlog.get_logger(__name__)
 
@@ -89,5 +89,7 @@ def _take_up(session: Session, row: sa.Row[tuple[object, ...]]) -> None:
 
 
 def _forget(session: Session, keep: timedelta) -> None:
-    old = sa.select(Job.id).where(Job.ended_at < sa.func.now() - keep).limit(FORGET_AT_ONCE)
+    """Those that made a clip are kept as long as it is."""
+    is_spent = ~sa.exists().where(Clip.job_id == Job.id)
+    old = sa.select(Job.id).where(Job.ended_at < sa.func.now() - keep, is_spent).limit(FORGET_AT_ONCE)
     session.execute(sa.delete(Job).where(Job.id.in_(old)), execution_options={"synchronize_session": False})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 import ssl
 import subprocess
@@ -21,6 +22,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PIPE_BYTES: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031
 _STEP_BYTES: Final = 65536
+_CONFINED_FILES: Final = 64
+_CONFINED_BYTES: Final = 64 << 30  # a day of television
 
 # Loaded here, because a child between fork and exec must not import anything.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -34,7 +37,7 @@ def environment() -> dict[str, str]:
     return known | {"SSL_CERT_FILE": certificates} if certificates else known
 
 
-def _limits(parent: int, memory_bytes: int) -> Callable[[], None]:
+def _limits(parent: int, memory_bytes: int, *, is_confined: bool) -> Callable[[], None]:
     """What the child does to itself between fork and exec.
 
     PR_SET_PDEATHSIG (prctl(2)) is cleared by nothing but a set-uid exec; it fires when the *thread* that
@@ -48,6 +51,9 @@ def _limits(parent: int, memory_bytes: int) -> Callable[[], None]:
             os._exit(125)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        if is_confined:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_CONFINED_FILES, _CONFINED_FILES))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (_CONFINED_BYTES, _CONFINED_BYTES))
 
     return apply
 
@@ -67,10 +73,12 @@ class Child:
         memory_bytes: int = 3 << 29,
         has_input: bool = False,
         pass_fds: tuple[int, ...] = (),
+        is_confined: bool = False,
     ) -> None:
         """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers.
 
         `has_input`: stdin is a pipe for `write_input`, else it is empty. `pass_fds`: descriptors it has too.
+        `is_confined`: it writes files, and neither many nor endless ones.
         """
         self._process = subprocess.Popen(
             command,
@@ -81,7 +89,7 @@ class Child:
             env=environment(),
             start_new_session=True,
             pass_fds=pass_fds,
-            preexec_fn=_limits(os.getpid(), memory_bytes),
+            preexec_fn=_limits(os.getpid(), memory_bytes, is_confined=is_confined),
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -106,7 +114,7 @@ class Child:
         """The same of stderr."""
         return _drain(self._pipes[1], limit)
 
-    def write_input(self, data: bytes) -> int:
+    def write_input(self, data: bytes | memoryview) -> int:
         """How many bytes of `data` stdin has taken; all of them if it is closed, because nobody wants them."""
         stdin = self._process.stdin
         assert stdin is not None, "the child was spawned without an input"
@@ -118,6 +126,11 @@ class Child:
             return 0
         except BrokenPipeError:
             return len(data)
+
+    def await_room(self, seconds: float) -> None:
+        """Wait until stdin takes more, or for so long."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            select.select([], [self._process.stdin], [], seconds)
 
     def close_input(self) -> None:
         """Tell it that nothing more comes."""

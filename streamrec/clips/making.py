@@ -1,0 +1,281 @@
+"""Makes a clip's file: plan, cuts, bytes, hash, and only then the row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from streamrec import __version__, db
+from streamrec.archive.files import Tree
+from streamrec.clips import converting, cutting, filling, recipes, rows
+from streamrec.clips.cutting import Cut
+from streamrec.clips.plan import Plan
+from streamrec.clips.recipes import ClipFormat, Recipe
+from streamrec.clock import now
+from streamrec.errors import Conflict, Unavailable
+from streamrec.keyset import Row
+from streamrec.media import binary
+from streamrec.models import FileFormat, GapPolicy
+from streamrec.settings import Settings
+from streamrec.timeline import Span, written
+
+PART: Final = ".part"
+BEHIND: Final = timedelta(seconds=2)
+WARM_UP: Final = 12  # frames of audio before a cut, so that the first one wanted decodes as it did on air
+
+
+class Work(Protocol):
+    """The attempt, which is told how far it is and says when to stop; jobworker.work.Work."""
+
+    job_id: UUID
+    attempt: int
+
+    def check(self) -> None: ...
+    def progress(self, fraction: float) -> None: ...
+
+
+@dataclass
+class Making:
+    """One attempt at one clip."""
+
+    work: Work
+    archive: Tree
+    target: Tree
+    executable: Callable[[], str]
+    clip: Row
+    plan: Plan
+    wide: Plan
+    """With a little more at the end, because the sound of a transport stream comes behind its picture."""
+    gaps: list[dict[str, Any]]
+    cuts: list[Cut] = field(default_factory=list)
+    filled: list[dict[str, Any]] = field(default_factory=list)
+    _done: int = 0
+
+    @property
+    def format(self) -> ClipFormat:
+        return ClipFormat(self.clip.format)
+
+    @property
+    def key(self) -> str:
+        """Names the attempt, so that no two ever write the same file."""
+        made = self.clip.created_at
+        return f"{made:%Y/%m}/{self.clip.id}-{self.work.attempt}.{self.format}"
+
+    def make(self) -> rows.Made:
+        """The file, durable under its key. Raises StreamrecError; leaves nothing behind then."""
+        part = self.key + PART
+        try:
+            recipe = self._written(part)
+            made = self._closed(part, recipe)
+        except BaseException:
+            with suppress(OSError):
+                self.target.unlink(part)
+            raise
+        return made
+
+    # --- bytes
+
+    def _written(self, part: str) -> Recipe:
+        if self.format is ClipFormat.ZIP:
+            self._zip(part)
+            return Recipe(None)
+        first = self.plan.takes[0].source
+        recipe = recipes.recipe(first.format, first.codecs, self.format, exact=self.clip.exact)
+        self._cut(recipe)
+        if recipe.coding is None:
+            self._join(part)
+        else:
+            self._convert(part, recipe)
+        return recipe
+
+    def _cut(self, recipe: Recipe) -> None:
+        is_wide = recipe.coding is not None and recipe.coding.source is FileFormat.TS
+        for number, take in enumerate((self.wide if is_wide else self.plan).takes):
+            self.work.check()
+            warm_up = WARM_UP if recipe.decodes and number == 0 else 0
+            piece = cutting.cut(self.archive, take, warm_up=warm_up, is_first=number == 0)
+            if piece is not None:
+                self.cuts.append(piece)
+        if not self.cuts:
+            raise Unavailable("No frame begins in this range.")
+
+    def _join(self, part: str) -> None:
+        file = self.target.create(part)
+        try:
+            for piece in self._pieces():
+                if isinstance(piece, bytes):
+                    cutting.write(file, piece)
+                else:
+                    cutting.copied(self.archive, piece, file, told=self._tell)
+        finally:
+            os.close(file)
+
+    def _convert(self, part: str, recipe: Recipe) -> None:
+        assert recipe.coding is not None
+        self.target.create_folders(part)
+        lead = (self.cuts[0].lead + cutting.skew(self.archive, self.cuts[0])).total_seconds()
+        converting.convert(
+            self.executable(),
+            recipe.coding,
+            self._fed(),
+            self.target.path / part,
+            lead_seconds=lead,
+            seconds=None if recipes.can_fill(recipe.coding.source) else self._length(),
+            patience_seconds=60.0 + 2 * self._length(),
+            check=self.work.check,
+        )
+
+    def _length(self) -> float:
+        """Of what is wanted, without the holes that are left out."""
+        return sum(take.span.duration.total_seconds() for take in self.plan.takes)
+
+    def _fed(self) -> Iterator[bytes]:
+        for piece in self._pieces():
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            for data in cutting.chunks(self.archive, piece):
+                yield data
+                self._tell(len(data))
+
+    def _pieces(self) -> Iterator[Cut | bytes]:
+        """The cuts, with silence between them where that is wanted."""
+        if self.clip.gaps is not GapPolicy.FILL or not self.plan.holes:
+            yield from self.cuts
+            return
+        frame = filling.silent_frame(self.executable(), self.archive, self.cuts[0].source)
+        cursor = self.clip.start_time
+        for piece in [*self.cuts, None]:
+            until = self.clip.end_time if piece is None else piece.start
+            is_hole = any(hole.start < until and cursor < hole.end for hole in self.plan.holes)
+            count = frame.count(until - cursor) if is_hole else 0
+            if count:
+                self.filled.append({"start_time": written(cursor), "end_time": written(until), "frames": count})
+                yield frame.data * count
+            if piece is not None:
+                yield piece
+                cursor = piece.end
+
+    def _zip(self, part: str) -> None:
+        """The original files and a list of them; stored, because media does not shrink."""
+        os.close(self.target.create(part))
+        with zipfile.ZipFile(self.target.path / part, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+            for take in self.plan.takes:
+                source = take.source
+                piece = Cut(source, 0, source.size_bytes, source.span.start, source.span.end)
+                self.cuts.append(piece)
+                info = zipfile.ZipInfo(source.key, source.span.start.timetuple()[:6])
+                info.file_size = source.size_bytes
+                with archive.open(info, "w") as entry:
+                    for data in cutting.chunks(self.archive, piece):
+                        entry.write(data)
+                        self._tell(len(data))
+            archive.writestr("manifest.json", json.dumps(self._origin(), indent=1))
+
+    def _tell(self, count: int) -> None:
+        self._done += count
+        self.work.progress(0.95 * self._done / max(1, sum(take.source.size_bytes for take in self.plan.takes)))
+
+    # --- what it is
+
+    def _closed(self, part: str, recipe: Recipe) -> rows.Made:
+        file = self.target.open(part, os.O_RDWR)
+        with os.fdopen(file, "rb") as readable:
+            sha256 = hashlib.file_digest(readable, "sha256").hexdigest()
+            size = os.fstat(readable.fileno()).st_size
+            os.fsync(readable.fileno())
+        self.target.rename(part, self.key)
+        seconds = sum((min(piece.end, self._end) - piece.start).total_seconds() for piece in self.cuts)
+        told = {**self._origin(), "sha256": sha256, "size_bytes": size, "lossless": recipe.is_lossless}
+        return rows.Made(self.key, size, sha256, recipe.is_lossless, round(seconds, 6), told)
+
+    @property
+    def _end(self) -> datetime:
+        """Of what is in it. A zip has whole files; a transport stream goes on to the next picture."""
+        end = self.cuts[-1].end
+        return end if self.format in {ClipFormat.ZIP, ClipFormat.TS} else min(end, self.clip.end_time)
+
+    def _origin(self) -> dict[str, Any]:
+        """Where the clip comes from: recordings, hashes, the bytes taken of each, gaps, and what made it."""
+        return {
+            "clip": str(self.clip.id),
+            "channel_id": self.clip.channel_id,
+            "from": written(self.clip.start_time),
+            "to": written(self.clip.end_time),
+            "start_time": written(self.cuts[0].start),
+            "end_time": written(self._end),
+            "format": str(self.format),
+            "exact": self.clip.exact,
+            "recordings": [_of(piece) for piece in self.cuts],
+            "gaps": self.gaps,
+            "filled": self.filled,
+            "made_by": f"streamrec {__version__}",
+            "made_at": written(now()),
+        }
+
+
+def _of(piece: Cut) -> dict[str, Any]:
+    source = piece.source
+    return {
+        "id": source.recording_id,
+        "path": source.key,
+        "sha256": source.sha256,
+        "size_bytes": source.size_bytes,
+        "start_time": written(piece.start),
+        "end_time": written(piece.end),
+        "first_byte": piece.first,
+        "end_byte": piece.last,
+    }
+
+
+# --- the task ---------------------------------------------------------------------------------------------
+
+
+def make(settings: Settings, work: Work) -> str | None:
+    """Make the clip of a job; the path of its row in the API, or None if it was deleted meanwhile.
+
+    Raises:
+        Invalid, Conflict, Unavailable: it cannot be made; the text says why.
+        DatabaseAway.
+    """
+    with db.away_as_unavailable(), db.Session.begin() as session:
+        clip = rows.of_job(session, work.job_id)
+        if clip is None:
+            return None
+        window = Span(clip.start_time, clip.end_time)
+        plan = rows.plan_of(session, clip.channel_id, window)
+        wide = rows.plan_of(session, clip.channel_id, Span(window.start, window.end + BEHIND))
+        rows.check(plan, _order(clip))
+        gaps = rows.gaps_in(session, clip.channel_id, window)
+    try:
+        with Tree(settings.archive_dir) as archive, Tree(settings.clips_dir) as target:
+            making = Making(
+                work, archive, target, lambda: binary.find(settings.ffmpeg).path, clip, plan, wide, gaps
+            )
+            made = making.make()
+            _note(settings, making, made)
+    except OSError as exc:
+        raise Unavailable(f"The clip could not be written: {exc.strerror}.") from exc
+    return f"/clip/{clip.id}"
+
+
+def _order(clip: Row) -> rows.Order:
+    window = Span(clip.start_time, clip.end_time)
+    return rows.Order(clip.channel_id, window, ClipFormat(clip.format), clip.exact, clip.gaps)
+
+
+def _note(settings: Settings, making: Making, made: rows.Made) -> None:
+    keep = timedelta(days=settings.clip_days)
+    with db.away_as_unavailable(), db.Session.begin() as session:
+        if rows.complete(session, making.clip.id, made, attempt=making.work.attempt, keep=keep):
+            return
+    making.target.unlink(made.path)
+    raise Conflict("The clip was deleted, or is made by another attempt.")

@@ -1,0 +1,84 @@
+"""Which parts of which recordings a range is made of, and what is missing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from streamrec.models import FileFormat
+from streamrec.timeline import Span
+
+SEAM: Final = timedelta(milliseconds=1)  # what two files may lie apart and still meet
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A captured recording, as far as a clip has to know it."""
+
+    recording_id: int
+    key: str
+    span: Span
+    size_bytes: int
+    sha256: str
+    format: FileFormat
+    codecs: str
+    run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The part of a recording that is wanted; an open side reaches to the end of the file on that side."""
+
+    source: Source
+    start: datetime | None
+    end: datetime | None
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start or self.source.span.start, self.end or self.source.span.end)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start is None and self.end is None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Takes and holes in order of time; together they are the window."""
+
+    window: Span
+    parts: list[Take | Span]
+
+    @property
+    def takes(self) -> list[Take]:
+        return [part for part in self.parts if isinstance(part, Take)]
+
+    @property
+    def holes(self) -> list[Span]:
+        return [part for part in self.parts if isinstance(part, Span)]
+
+
+def planned(sources: Iterable[Source], window: Span) -> Plan:
+    """The plan of `window` over recordings that do not overlap; others are left out."""
+    parts: list[Take | Span] = []
+    cursor = window.start
+    for source in sorted(sources, key=lambda source: source.span):
+        wanted = source.span.clipped(window)
+        if wanted is None or wanted.start < cursor:
+            continue
+        if wanted.start - cursor > SEAM:
+            parts.append(Span(cursor, wanted.start))
+        parts.append(_take(source, wanted))
+        cursor = wanted.end
+    if cursor < window.end and (not parts or window.end - cursor > SEAM):
+        parts.append(Span(cursor, window.end))
+    return Plan(window, parts)
+
+
+def _take(source: Source, wanted: Span) -> Take:
+    start = None if wanted.start == source.span.start else wanted.start
+    end = None if wanted.end == source.span.end else wanted.end
+    return Take(source, start, end)

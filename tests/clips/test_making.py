@@ -1,0 +1,317 @@
+"""Clips of real recordings: what they hold is what was on air, to the frame."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from datetime import datetime, timedelta
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import Engine
+
+from streamrec import db, jobs
+from streamrec.clips import making, rows
+from streamrec.clips.recipes import ClipFormat
+from streamrec.errors import Conflict, Invalid, Unavailable
+from streamrec.keyset import Row
+from streamrec.models import CoverageKind, GapPolicy, GapReason
+from streamrec.settings import Settings
+from streamrec.timeline import Span
+from tests import factories, samples
+from tests.clips.archive import Air, Work, on_air
+from tests.factories import T0, at
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+def a_channel(**changes: Any) -> int:
+    with db.Session.begin() as session:
+        return factories.channel(session, expected_from=T0, **changes).id
+
+
+def recorded(settings: Settings, channel_id: int, name: str, **options: Any) -> Air:
+    with db.Session.begin() as session:
+        return on_air(session, settings, channel_id, name, **options)
+
+
+def ordered(channel_id: int, start: float, end: float, **options: Any) -> Row:
+    with db.Session.begin() as session:
+        return rows.create(session, rows.Order(channel_id, Span(at(start), at(end)), **options))
+
+
+def made(settings: Settings, channel_id: int, start: float, end: float, **options: Any) -> Path:
+    """The file of a clip of `at(start)`..`at(end)`."""
+    clip = ordered(channel_id, start, end, **options)
+    with db.Session.begin() as session:
+        attempt = jobs.begin(session, clip.job_id)
+        assert attempt is not None
+    assert making.make(settings, Work(clip.job_id, attempt.attempts)) == f"/clip/{clip.id}"
+    return settings.clips_dir / row(clip).path
+
+
+def row(clip: Row) -> Row:
+    with db.Session.begin() as session:
+        return rows.get(session, clip.id)
+
+
+def manifest_of(path: Path) -> dict[str, Any]:
+    """Of the clip whose file this is."""
+    with db.Session.begin() as session:
+        (found,) = [each for each in rows.page(session).rows if each.path and path.match(f"*/{each.path}")]
+        return rows.manifest(session, found.id)
+
+
+@pytest.mark.parametrize("name", ["mp3.mp3", "vbr.mp3", "aac.aac"])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 2.5), (1.2345, 4.5), (2.1, 2.2), (0.5, 5.9)])
+def test_a_radios_clip_holds_the_frames_that_begin_in_the_range(
+    settings: Settings, name: str, start: float, end: float
+) -> None:
+    channel_id = a_channel()
+    air = recorded(settings, channel_id, name)
+
+    path = made(settings, channel_id, start, end)
+
+    assert path.read_bytes() == air.between(at(start), at(end))
+
+
+def test_clips_that_meet_share_no_frame_and_miss_none(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    ends = [0.0, 1.111, 2.0, 2.1, 3.7, 5.0]
+
+    parts = [made(settings, channel_id, *pair).read_bytes() for pair in pairwise(ends)]
+
+    assert b"".join(parts) == made(settings, channel_id, 0.0, 5.0).read_bytes()
+
+
+def test_the_row_says_what_the_file_is(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+
+    path = made(settings, channel_id, 1.0, 3.0)
+
+    told = manifest_of(path)
+    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told["size_bytes"] == path.stat().st_size
+    assert told["lossless"]
+    assert [len(source["sha256"]) for source in told["recordings"]] == [64, 64]
+    assert told["recordings"][0]["first_byte"] > 0
+    assert told["recordings"][1]["first_byte"] == 0
+
+
+def test_a_wave_is_what_the_frames_decode_to(settings: Settings, tmp_path: Path) -> None:
+    """Also at its beginning, although MP3 frames lean on those before them."""
+    channel_id = a_channel()
+    air = recorded(settings, channel_id, "mp3.mp3")
+    (tmp_path / "all.mp3").write_bytes(b"".join(unit.data for unit in air.units))
+    samples.ffmpeg("-i", str(tmp_path / "all.mp3"), "-c:a", "pcm_s16le", str(tmp_path / "all.wav"))
+
+    path = made(settings, channel_id, 2.5, 4.5, format=ClipFormat.WAV)
+
+    sound = sound_of(path)
+    assert len(sound) > 2 * 88_000
+    assert sound in (tmp_path / "all.wav").read_bytes()
+    assert manifest_of(path)["lossless"]
+
+
+def sound_of(path: Path) -> bytes:
+    """The samples of a WAV file."""
+    data = path.read_bytes()
+    return data[data.index(b"data") + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        *(("mp3.mp3", form) for form in ("aac", "m4a", "flac", "mp4", "mkv", "ts")),
+        *(("aac.aac", form) for form in ("mp3", "m4a", "wav", "mp4", "mkv", "ts")),
+        *(("tv.ts", form) for form in ("mp3", "aac", "m4a", "wav", "flac", "mkv", "ts")),
+        *(("tv.mp4", form) for form in ("mp4", "ts", "m4a")),
+    ],
+)
+def test_every_format_is_made_and_plays_for_as_long_as_was_asked(
+    settings: Settings, name: str, wanted: str
+) -> None:
+    channel_id = a_channel(type="TV" if name.startswith("tv") else "radio")
+    recorded(settings, channel_id, name)
+
+    path = made(settings, channel_id, 1.5, 4.5, format=ClipFormat(wanted))
+
+    assert path.suffix == f".{wanted}"
+    slack = 1.2 if name.startswith("tv") and wanted in {"ts", "mkv"} else 0.15  # from the key picture before
+    assert length_of(path) == pytest.approx(3.0, abs=slack)
+
+
+def length_of(path: Path) -> float:
+    """Seconds of what a player hears; ffmpeg says how far it came."""
+    lines = samples.ffmpeg(
+        "-i", str(path), "-map", "0:a:0", "-f", "framemd5", "-c:a", "pcm_s16le", "-"
+    ).splitlines()
+    rate = next(int(line.split()[-1]) for line in lines if line.startswith("#sample_rate"))
+    return sum(int(line.split(",")[3]) for line in lines if not line.startswith("#")) / rate
+
+
+def pictures_of(path: Path) -> list[str]:
+    """A hash of each picture that a player shows."""
+    lines = samples.ffmpeg("-i", str(path), "-map", "0:v:0", "-f", "framemd5", "-fps_mode", "passthrough", "-")
+    return [line.split(",")[5].strip() for line in lines.splitlines() if not line.startswith("#")]
+
+
+def test_a_television_clip_begins_between_key_pictures_by_an_edit_list(settings: Settings, tmp_path: Path) -> None:
+    """The pictures shown are the station's, from the one asked for."""
+    channel_id = a_channel(type="TV")
+    air = recorded(settings, channel_id, "tv.ts")
+    (tmp_path / "all.ts").write_bytes(b"".join(unit.data for unit in air.units))
+    everything = pictures_of(tmp_path / "all.ts")
+
+    path = made(settings, channel_id, 1.52, 4.52, format=ClipFormat.MP4)
+
+    shown = pictures_of(path)
+    first = everything.index(shown[0])
+    assert first == pytest.approx(1.52 * 25, abs=1)
+    assert shown[:75] == everything[first : first + 75]
+    assert len(shown) == pytest.approx(75, abs=2)  # the last may need one behind them
+    assert manifest_of(path)["lossless"]
+
+
+def test_an_exact_clip_is_coded_anew_from_the_instant_itself(settings: Settings) -> None:
+    channel_id = a_channel(type="TV")
+    recorded(settings, channel_id, "tv.ts")
+
+    path = made(settings, channel_id, 1.52, 4.52, format=ClipFormat.MP4, exact=True)
+
+    assert len(pictures_of(path)) == pytest.approx(75, abs=1)
+    assert not manifest_of(path)["lossless"]
+
+
+def with_a_gap(settings: Settings) -> tuple[int, Air, Air]:
+    """Two runs of about 6 s with four seconds between them."""
+    channel_id = a_channel()
+    one = recorded(settings, channel_id, "mp3.mp3")
+    two = recorded(settings, channel_id, "mp3.mp3", start=at(10))
+    with db.Session.begin() as session:
+        factories.covered(session, channel_id, 6.1, 10, CoverageKind.GAP, GapReason.STALLED)
+    return channel_id, one, two
+
+
+def test_gaps_are_left_out_and_told(settings: Settings) -> None:
+    channel_id, one, two = with_a_gap(settings)
+
+    path = made(settings, channel_id, 5, 12)
+
+    assert path.read_bytes() == one.between(at(5), at(12)) + two.between(at(5), at(12))
+    assert ("gap", "stalled") in {(gap["kind"], gap["reason"]) for gap in manifest_of(path)["gaps"]}
+
+
+def test_gaps_are_filled_with_silence_so_that_the_clip_is_as_long_as_its_range(settings: Settings) -> None:
+    channel_id, one, two = with_a_gap(settings)
+
+    path = made(settings, channel_id, 5, 12, gaps=GapPolicy.FILL)
+
+    data = path.read_bytes()
+    assert data.startswith(one.between(at(5), at(12)))
+    assert data.endswith(two.between(at(5), at(12)))
+    assert length_of(path) == pytest.approx(7.0, abs=0.1)
+    assert manifest_of(path)["filled"][0]["frames"] > 100
+
+
+def test_gaps_are_refused_where_that_is_asked_for(settings: Settings) -> None:
+    channel_id, _, _ = with_a_gap(settings)
+
+    with pytest.raises(Conflict, match="1 gaps"):
+        ordered(channel_id, 5, 12, gaps=GapPolicy.REFUSE)
+
+
+def test_a_zip_holds_the_original_files_and_their_hashes(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+
+    path = made(settings, channel_id, 2.5, 5, format=ClipFormat.ZIP)
+
+    with zipfile.ZipFile(BytesIO(path.read_bytes())) as archive:
+        assert archive.testzip() is None
+        names = [name for name in archive.namelist() if name != "manifest.json"]
+        told = {source["path"]: source["sha256"] for source in manifest_of(path)["recordings"]}
+        assert {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names} == told
+        assert "manifest.json" in archive.namelist()
+
+
+def test_a_range_without_recordings_is_refused(settings: Settings) -> None:
+    channel_id = a_channel()
+
+    with pytest.raises(Invalid, match="nothing was recorded"):
+        ordered(channel_id, 0, 5)
+
+
+def test_recordings_of_different_formats_make_no_single_clip(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    recorded(settings, channel_id, "aac.aac", start=at(10))
+
+    with pytest.raises(Invalid, match="different formats"):
+        ordered(channel_id, 0, 12)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_file_that_is_gone_is_told_and_leaves_nothing_behind(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    for path in files_in(settings.archive_dir):
+        path.unlink()
+    clip = ordered(channel_id, 0, 5)
+
+    with pytest.raises(Unavailable, match="cannot be read"):
+        making.make(settings, Work(clip.job_id))
+
+    assert files_in(settings.clips_dir) == []
+
+
+def test_an_attempt_that_was_taken_over_leaves_no_file(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    clip = ordered(channel_id, 0, 5)
+    with db.Session.begin() as session:
+        jobs.begin(session, clip.job_id)
+        jobs.begin(session, clip.job_id)
+
+    with pytest.raises(Conflict):
+        making.make(settings, Work(clip.job_id, attempt=1))
+
+    assert files_in(settings.clips_dir) == []
+    assert row(clip).path is None
+
+
+def test_media_that_is_no_media_fails_in_a_sentence(settings: Settings, engine: Engine) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    for path in files_in(settings.archive_dir):
+        path.write_bytes(b"\0" * path.stat().st_size)
+    clip = ordered(channel_id, 0, 5, format=ClipFormat.WAV)
+
+    with pytest.raises(Unavailable):
+        making.make(settings, Work(clip.job_id))
+
+    assert files_in(settings.clips_dir) == []
+
+
+def test_the_clip_of_a_whole_recording_is_that_recording(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    with db.Session.begin() as session:
+        plan = rows.plan_of(session, channel_id, Span(T0, T0 + timedelta(seconds=6)))
+    source = plan.takes[1].source
+
+    path = made(settings, channel_id, seconds_of(source.span.start), seconds_of(source.span.end))
+
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256
+
+
+def seconds_of(moment: datetime) -> float:
+    return (moment - T0).total_seconds()
