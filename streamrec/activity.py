@@ -54,6 +54,7 @@ def _totals(session: OrmSession) -> Iterator[_Family]:
             sa.func.coalesce(sa.func.sum(Recorder.media_seconds), 0),
             sa.func.coalesce(sa.func.sum(Recorder.restarts), 0),
             sa.func.count().filter(captures.is_alive()),
+            sa.func.coalesce(sa.func.max(Recorder.loop_lag_seconds).filter(captures.is_alive()), 0),
         )
     ).one()
     names = (
@@ -64,6 +65,8 @@ def _totals(session: OrmSession) -> Iterator[_Family]:
     for (name, text), value in zip(names, row[:3], strict=True):
         yield CounterMetricFamily(name, text, value=float(value))
     yield GaugeMetricFamily("streamrec_recorders_alive", "Recorders with a fresh heartbeat.", value=row[3])
+    late = "What 99 of 100 of the latest turns of an event loop were late or long by; the worst recorder's."
+    yield GaugeMetricFamily("streamrec_recorder_loop_lag_seconds", late, value=float(row[4]))
     yield from _placement(session)
     wanted = sa.select(sa.func.count()).where(Channel.enabled, Channel.deleted_at.is_(None))
     yield GaugeMetricFamily(

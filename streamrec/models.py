@@ -510,6 +510,12 @@ class Recorder(Base):
     media_bytes: Mapped[int] = mapped_column(default=0, server_default="0", comment="received since its start")
     media_seconds: Mapped[float] = mapped_column(default=0, server_default="0", comment="written since its start")
     restarts: Mapped[int] = mapped_column(default=0, server_default="0", comment="attempts after a first one")
+    loop_lag_seconds: Mapped[float] = mapped_column(
+        default=0,
+        server_default="0",
+        comment="what 99 of 100 of the latest turns of its event loop were late or long by",
+    )
+    loop_lag_most_seconds: Mapped[float] = mapped_column(default=0, server_default="0", comment="the most of them")
     capacity: Mapped[int] = mapped_column(default=500, server_default="500", comment="captures it may hold")
     labels: Mapped[dict[str, str]] = mapped_column(
         JSONB, default=dict, server_default="{}", comment="site, network: which pinned channels it may capture"

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from streamrec.models import GapReason
-from streamrec.recorder.events import Chunk, Closed, Event
+from streamrec.recorder.events import Chunk, Closed, Event, Steady
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -93,16 +93,26 @@ class FakeClock:
 
 
 class ScriptedSource:
-    """An attempt that yields what a test pushes into it."""
+    """An attempt that yields what a test pushes into it; a steady one may be polled after a while."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: FakeClock, *, is_steady: bool = False) -> None:
         self._clock = clock
         self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._chunks_up_to_steady = 13 if is_steady else 1 << 30
         self.is_closed = False
+        self.is_rung = False
+        self.on_ring: Callable[[], None] | None = None
 
     def push(self, event: Event) -> None:
         """Let the capture see `event`."""
         self._queue.put_nowait(event)
+        if isinstance(event, Closed):
+            self.is_rung = True
+            if self.on_ring is not None:
+                self.on_ring()
+
+    def poll(self) -> list[Event]:
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     def media(self, data: bytes) -> None:
         """Let bytes arrive now."""
@@ -114,6 +124,9 @@ class ScriptedSource:
             yield event
             if isinstance(event, Closed):
                 return
+            self._chunks_up_to_steady -= isinstance(event, Chunk)
+            if self._chunks_up_to_steady == 0:
+                yield Steady(self)
 
     async def close(self) -> None:
         if not self.is_closed:
@@ -124,12 +137,13 @@ class ScriptedSource:
 class ScriptedSources:
     """Makes a ScriptedSource for every attempt, and keeps them."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: FakeClock, *, are_steady: bool = False) -> None:
         self._clock = clock
+        self._are_steady = are_steady
         self.attempts: list[ScriptedSource] = []
         self.addresses: list[object] = []
 
     def open(self, address: object) -> ScriptedSource:
         self.addresses.append(address)
-        self.attempts.append(ScriptedSource(self._clock))
+        self.attempts.append(ScriptedSource(self._clock, is_steady=self._are_steady))
         return self.attempts[-1]

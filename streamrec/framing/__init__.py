@@ -8,7 +8,7 @@ from streamrec.framing.adts import adts_framer
 from streamrec.framing.fmp4 import Fmp4Framer
 from streamrec.framing.mp3 import mp3_framer
 from streamrec.framing.ts import TsFramer
-from streamrec.framing.units import Framer
+from streamrec.framing.units import Framer, Unit
 from streamrec.models import FileFormat
 
 _AUDIO: dict[FileFormat, Callable[[], Framer]] = {FileFormat.MP3: mp3_framer, FileFormat.AAC: adts_framer}
@@ -22,3 +22,11 @@ def framer_for(format: FileFormat, *, awaits_cut: bool = True) -> Framer:  # noq
     another one ended may begin with such units, and is read without.
     """
     return _PICTURES[format](awaits_cut) if format in _PICTURES else _AUDIO[format]()
+
+
+def split(format: FileFormat, unit: Unit) -> list[Unit]:  # noqa: A002 - the column's word
+    """The frames that were gathered in a unit, each as one; any other unit as it is."""
+    if unit.frames == 1:
+        return [unit]
+    framer = framer_for(format)
+    return [*framer.feed(unit.data), *framer.flush()]

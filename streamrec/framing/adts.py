@@ -26,12 +26,27 @@ START = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 _SAMPLES = 1024
 _BLOCK = tuple(_SAMPLES * FLICKS // rate for rate in _RATES)
 _SHORTEST = 7
+_LONGEST_HEAD = 9
 _FIXED = 0xFFFFFDC  # of the first 28 bits, all that a decoder needs: not private, original and home
 
 
 def adts_framer() -> FrameWalker:
     """A framer of ADTS frames. HE-AAC shows its core here: half the rate, and the right time."""
-    return FrameWalker(header, 7, START)
+    return FrameWalker(header, stride, 7, START)
+
+
+def stride(buffer: bytes, position: int, first: Frame) -> tuple[int, int]:
+    """See Stride; it ends where a frame has another number of blocks."""
+    blocks = buffer[position + 6] & 3
+    count = 0
+    following = position + first.length
+    while True:
+        head = int.from_bytes(buffer[following : following + 7], "big")
+        length = head >> 13 & 0x1FFF
+        if head >> 28 & _FIXED != first.signature or length < _LONGEST_HEAD or head & 3 != blocks:
+            return position, count
+        position, following = following, following + length
+        count += 1
 
 
 def header(head: bytes) -> Frame | None:

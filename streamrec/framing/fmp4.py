@@ -23,6 +23,7 @@ class Fmp4Framer:
 
     def __init__(self, awaits_cut: bool = True) -> None:
         self.dropped = 0
+        self.gathers = False
         self._awaits_cut = awaits_cut
         self._buffer = bytearray()
         self._awaited = 8  # bytes; fewer are not worth a look

@@ -21,11 +21,30 @@ _LAYER_I, _LAYER_II, _LAYER_III = 3, 2, 1  # as the header codes them
 
 def mp3_framer() -> FrameWalker:
     """A framer of MPEG audio frames; Xing and LAME frames are frames like any other."""
-    return FrameWalker(header, 3, START)
+    return FrameWalker(header, stride, 3, START)
 
 
 def header(head: bytes) -> Frame | None:
     return _frame(head[1], head[2])
+
+
+def stride(buffer: bytes, position: int, first: Frame) -> tuple[int, int]:
+    """See Stride. A table of all like headers makes it cheap: this is done for every frame of every radio."""
+    lengths = _lengths(first.signature)
+    count = 0
+    following = position + first.length
+    while (length := lengths.get(buffer[following : following + 3])) is not None:
+        position, following = following, following + length
+        count += 1
+    return position, count
+
+
+@cache
+def _lengths(signature: int) -> dict[bytes, int]:
+    """The lengths of frames by the first three bytes of their headers; there are some dozens of them."""
+    heads = [(second, third) for second in range(0xE0, 0x100) for third in range(0x100)]
+    frames = {bytes((0xFF, *head)): _frame(*head) for head in heads}
+    return {head: frame.length for head, frame in frames.items() if frame and frame.signature == signature}
 
 
 @cache

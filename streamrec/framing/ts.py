@@ -27,6 +27,7 @@ class TsFramer:
 
     def __init__(self, awaits_cut: bool = True) -> None:
         self.dropped = 0
+        self.gathers = False
         self._tables = Tables()
         self._buffer = b""
         self._is_synced = False

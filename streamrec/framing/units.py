@@ -11,6 +11,7 @@ FLICKS = 705_600_000
 class Unit(NamedTuple):
     """The smallest stretch of media that the writer keeps whole: an audio frame, a TS or MP4 fragment.
 
+    Or `frames` audio frames, each of which is one: `framing.split` has them singly.
     A tuple, because a busy recorder makes tens of thousands of them a second.
     """
 
@@ -19,6 +20,7 @@ class Unit(NamedTuple):
     is_cut: bool  # whether a file may begin here
     header: bytes = b""  # what a file that begins here has before `data`: MP4's init segment, TS tables
     skipped: int = 0  # flicks that the stream's own timestamps leave out just before this unit
+    frames: int = 1  # how many of them
 
 
 class Framer(Protocol):
@@ -31,6 +33,8 @@ class Framer(Protocol):
 
     dropped: int
     """Bytes skipped so far that belong to no frame."""
+    gathers: bool
+    """Set it, and like frames that follow each other may come as one unit."""
 
     def feed(self, data: bytes) -> list[Unit]:
         """The units that `data` completes, in order. Raises nothing, whatever the bytes are."""

@@ -5,24 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final
-
-import structlog
-
-log = structlog.get_logger(__name__)
-
-LAG_SECONDS: Final = 0.5
-
-
-async def watch_lag() -> None:
-    """Say so when the loop was blocked: every capture waited with it."""
-    loop = asyncio.get_running_loop()
-    while True:
-        before = loop.time()
-        await asyncio.sleep(1.0)
-        lag = loop.time() - before - 1.0
-        if lag > LAG_SECONDS:
-            log.warning("the event loop was blocked", seconds=round(lag, 2))
+from typing import Any
 
 
 async def first(*waits: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:

@@ -1,4 +1,4 @@
-"""One wake-up a second for everything that must look at itself now and then."""
+"""Few wake-ups a second for everything that must look at itself, or be read, now and then."""
 
 from __future__ import annotations
 
@@ -10,39 +10,70 @@ from typing import Final
 import structlog
 
 from streamrec.clock import Clock
+from streamrec.recorder.lag import Lag
 
 SECONDS: Final = 1.0
+SHARE: Final = 200  # who is called in one turn of the loop: some milliseconds
 
 log = structlog.get_logger(__name__)
 
+Callback = Callable[[], None]
+
 
 class Beat:
-    """Calls whoever feels it every SECONDS; sleeps for good while nobody does. For one event loop."""
+    """Calls whoever feels it every SECONDS; sleeps for good while nobody does. For one event loop.
 
-    def __init__(self, clock: Clock) -> None:
+    A wake-up costs more than what is done in it, and a turn must not be long: as many as possible are called
+    together, SHARE of them at most.
+    """
+
+    def __init__(self, clock: Clock, lag: Lag | None = None) -> None:
+        """`lag` is told how late each turn was, and how long it took."""
         self._clock = clock
-        self._callbacks: list[Callable[[], None]] = []
+        self._lag = lag
+        self._shares: list[list[Callback]] = []
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
-    def felt_by(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback`, which must be quick and not wait, until the block is left."""
-        self._callbacks.append(callback)
+    def felt_by(self, callback: Callback, *, is_reader: bool = False) -> Iterator[None]:
+        """Call `callback`, which must be quick and not wait, until the block is left.
+
+        Readers come first, so that nobody judges by what was not read yet.
+        """
+        share = next((share for share in self._shares if len(share) < SHARE), None)
+        if share is None:
+            share = []
+            self._shares.append(share)
+        share.insert(0 if is_reader else len(share), callback)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="beat")
         try:
             yield
         finally:
-            self._callbacks.remove(callback)
-            if not self._callbacks:
+            share.remove(callback)
+            if not any(self._shares) and self._task is not None:
                 self._task.cancel()
                 self._task = None
+                self._shares.clear()
 
     async def _run(self) -> None:
-        while True:
-            await self._clock.sleep(SECONDS)
-            for callback in list(self._callbacks):
-                try:
-                    callback()
-                except Exception:  # one that is broken must not stop the others
-                    log.exception("a beat failed")
+        due = self._clock.monotonic()
+        while self._shares:
+            seconds = SECONDS / len(self._shares)
+            for share in list(self._shares):
+                due += seconds
+                await self._clock.sleep(due - self._clock.monotonic())
+                due = self._turn(due, share)
+
+    def _turn(self, due: float, share: list[Callback]) -> float:
+        """Call them all; when the turn began."""
+        began = self._clock.monotonic()
+        for callback in list(share):
+            try:
+                callback()
+            except Exception:  # one that is broken must not stop the others
+                log.exception("a beat failed")
+        if self._lag is not None:
+            self._lag.observe(began - due)
+            self._lag.observe(self._clock.monotonic() - began)
+        return began

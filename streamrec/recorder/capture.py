@@ -17,8 +17,9 @@ from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail, watchdog
 from streamrec.recorder.account import Account
 from streamrec.recorder.background import first
-from streamrec.recorder.events import Chunk, Closed, Event, Opened, Skipped, Source, Title
+from streamrec.recorder.events import Chunk, Closed, Event, Opened, Pump, Skipped, Source, Steady, Title
 from streamrec.recorder.facts import GapNoted
+from streamrec.recorder.feed import Feed
 from streamrec.recorder.rejoin import Tail
 from streamrec.recorder.rotation import Rotation
 from streamrec.recorder.status import Status, shown_title
@@ -33,7 +34,6 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 REACH: Final = timedelta(minutes=2)  # no burst and no window that is read goes back further
-NOTE_SECONDS: Final = 8.0  # an outage's row is never older: below the horizon of the shortest segments
 
 
 class Capture:
@@ -70,11 +70,11 @@ class Capture:
         self._watchdog: Watchdog | None = None
         self._verdict: Closed | None = None
         self._teller = Teller(order, tools)
-        self._noting: asyncio.Task[None] | None = None  # kept, because the loop does not
         self._stop_until: datetime | None = None
         self._is_stopping = False
         self._woken = asyncio.Event()
         self._is_on_disk = False
+        self._write_began = 0.0
         self._is_probe = False  # of a dead host with many channels, which must not fill the log
 
     def _begun(self, covered_until: datetime, reason: GapReason, archived: End) -> Account:
@@ -210,6 +210,9 @@ class Capture:
                 async for event in events:
                     if isinstance(event, Closed):
                         closed = event
+                    elif isinstance(event, Steady):
+                        closed = await self._fed_by(event.pump)
+                        break
                     else:
                         if isinstance(event, Opened):
                             turn.good()
@@ -281,6 +284,10 @@ class Capture:
         return max(0.0, ago.total_seconds()) if is_near else None
 
     async def _record(self, take: Take, chunk: Chunk) -> None:
+        self._receive(take, chunk)
+        await self._go_along(take)
+
+    def _receive(self, take: Take, chunk: Chunk) -> None:
         self._tools.totals.media_bytes += len(chunk.data)
         if take.receive(chunk) and self.status.state is CaptureState.STARTING:
             self.status.last_error = None
@@ -292,10 +299,15 @@ class Capture:
         self._go_on(take)
         if self._stands_by:
             self._take = take.kept()
-        elif take.left_out_seconds:
+
+    async def _go_along(self, take: Take) -> None:
+        """Do what follows from what was received."""
+        if self._stands_by:
+            return
+        if take.left_out_seconds:
             await self._write_held(take)
             await self._renew(take, GapReason.SOURCE_ERROR, f"The stream left out {take.left_out_seconds:.1f} s.")
-        elif take.is_off(self._clock):
+        elif take.is_off():
             await self._renew(take, GapReason.CLOCK, "Media time and the wall clock came apart.")
         elif take.is_due(self._clock.monotonic()):
             await self._write(take)
@@ -306,13 +318,50 @@ class Capture:
             if not await self._resume(take):
                 return
             self.status.run_id = take.run_id
-        began = self._clock.monotonic()
+        self._write_began = self._clock.monotonic()
         await self._on_disk(take.write)
+        self._written(take)
+
+    def _written(self, take: Take) -> None:
         self._account.recorded(take.written_until)
-        took = self._clock.monotonic() - began
-        if self._watchdog is not None:
-            self._watchdog.forgive(took)  # what waited for our disk is no fault of the station
+        if self._watchdog is not None:  # what waited for our disk is no fault of the station
+            self._watchdog.forgive(self._clock.monotonic() - self._write_began)
         self.status.writes(take.writer, take.bit_rate)
+
+    # --- what is read on the beat
+
+    async def _fed_by(self, pump: Pump) -> Closed:
+        """Record what is polled; only what is out of the ordinary comes back to this task. Why it ended."""
+        feed = Feed(pump, self, self._tools.disk)
+        with feed.on(self._tools.beat):
+            while True:
+                for event in await feed.unusual():
+                    if isinstance(event, Closed):
+                        return event
+                    await self._handle(event)
+                if self._take is not None:
+                    await self._go_along(self._take)
+
+    @property
+    def take_to_write(self) -> Take | None:
+        return None if self._stands_by else self._take
+
+    def takes(self, event: Event) -> bool:
+        if isinstance(event, Title):
+            self.status.title = shown_title(event.text)
+        elif isinstance(event, Chunk) and self._take is not None:
+            self._receive(self._take, event)
+        else:
+            return False
+        return True
+
+    def works(self) -> None:
+        self._is_on_disk, self._write_began = True, self._clock.monotonic()
+
+    def worked(self, *, well: bool) -> None:
+        self._is_on_disk = False
+        if well and self._take is not None:
+            self._written(self._take)
 
     async def _resume(self, take: Take) -> bool:
         """End the outage where the take begins: at the archive's end if it was found, else by the clock."""
@@ -392,9 +441,8 @@ class Capture:
                 self._end_attempt(Closed(reason, watchdog.WORDS[reason]))
             elif self._rotation.is_spent(now):
                 self._end_attempt(Closed(GapReason.STALLED, watchdog.WORDS[GapReason.STALLED]))
-        if self._account.is_out and not self._stands_by and now - self._teller.told_at >= NOTE_SECONDS:
-            self._teller.told_at = now  # so that a slow disk gets one of them at a time
-            self._noting = asyncio.create_task(self._teller.tell_anyway(self._note))
+        if self._account.is_out and not self._stands_by:
+            self._teller.refresh(self._note)
 
     def _note(self) -> GapNoted | None:
         """The outage so far; once the capture ends, `_finish` has the last word on it."""

@@ -8,82 +8,113 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+import structlog
+
+log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
-SHARE: Final = (
-    16  # pieces of work for one thread; more go to others, because syncs of a file system run in company
-)
+SLOW_SECONDS: Final = 0.005  # a piece of work that takes longer gets a thread more for those behind it
 PATIENCE_SECONDS: Final = 0.02  # so long the first results wait for the others'
+
+Told = Callable[[Any, BaseException | None], None]
+"""What hears of a result, or of what was raised, on the loop."""
 
 
 class _Job(NamedTuple):
     work: Callable[[], Any]
-    future: asyncio.Future[Any]
+    told: Told
 
 
 class _Done(NamedTuple):
-    future: asyncio.Future[Any]
+    told: Told
     result: Any
     error: BaseException | None
 
 
 class Disk:
-    """Runs work of one event loop in `threads`. The order of pieces that are asked for at once is not kept."""
+    """Runs work of one event loop in `threads`. The order of pieces is not kept.
+
+    One thread does what is asked for in a turn, as long as that is quick: writing is. Where it is slow others come
+    to help, because the syncs of a file system run in company.
+    """
 
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
-        self._jobs: list[_Job] = []
+        self._jobs: deque[_Job] = deque()
+        self._is_called = False
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """What `work` returns or raises. It is done whole, even if whoever waits for it is cancelled."""
-        loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future())
-        self._jobs.append(job)
-        if len(self._jobs) == 1:
-            loop.call_soon(self._hand_over, loop)
-        result: Result = await job.future
+        future = asyncio.get_running_loop().create_future()
+        self.submit(work, partial(_settle, future))
+        result: Result = await future
         return result
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        jobs, self._jobs = self._jobs, []
-        for first in range(0, len(jobs), SHARE):
-            self._threads.submit(_work_through, jobs[first : first + SHARE], loop)
+    def submit(self, work: Callable[[], Any], told: Told) -> None:
+        """Do `work`, and tell what came of it on the loop, from which this must be called."""
+        self._jobs.append(_Job(work, told))
+        if not self._is_called:
+            self._is_called = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._call, loop)
 
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_called = False
+        self._threads.submit(self._work, loop)
 
-def _work_through(jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
-    done: list[_Done] = []
-    told_at = time.monotonic()
-    for job in jobs:
-        done.append(_outcome(job))
-        if time.monotonic() - told_at > PATIENCE_SECONDS:
-            _tell(loop, done)
-            done, told_at = [], time.monotonic()
-    _tell(loop, done)
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what there is, in a thread."""
+        done: list[_Done] = []
+        began = told_at = time.monotonic()
+        while self._jobs:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                break  # another thread was faster
+            done.append(_outcome(job))
+            now = time.monotonic()
+            if now - began > SLOW_SECONDS and self._jobs:
+                with suppress(RuntimeError):  # the threads are told to end, and this one does the rest
+                    self._threads.submit(self._work, loop)
+            if now - told_at > PATIENCE_SECONDS:
+                _tell(loop, done)
+                done, told_at = [], now
+            began = now
+        _tell(loop, done)
 
 
 def _outcome(job: _Job) -> _Done:
     try:
-        return _Done(job.future, job.work(), None)
+        return _Done(job.told, job.work(), None)
     except BaseException as exc:  # noqa: BLE001 - it is raised where the work was asked for
-        return _Done(job.future, None, exc)
+        return _Done(job.told, None, exc)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: Sequence[_Done]) -> None:
     if done:
         with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-            loop.call_soon_threadsafe(_settle, done)
+            loop.call_soon_threadsafe(_pass_on, done)
 
 
-def _settle(done: Sequence[_Done]) -> None:
-    for future, result, error in done:
-        if future.done():
-            continue  # whoever waited was cancelled
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+def _pass_on(done: Sequence[_Done]) -> None:
+    for told, result, error in done:
+        try:
+            told(result, error)
+        except Exception:  # one that is broken must not keep the others waiting
+            log.exception("a result of the disk was not taken")
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return  # whoever waited was cancelled
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

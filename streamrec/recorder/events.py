@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -66,7 +66,30 @@ class Closed:
     retry_after_seconds: float | None = None  # what the server asked for, not yet bounded
 
 
-Event = Opened | Chunk | Title | Skipped | Closed
+class Pump(Protocol):
+    """A source that need not be waited for: what comes lies in the kernel's buffer until it is asked for."""
+
+    @property
+    def is_rung(self) -> bool:
+        """Whether there is something to be asked for at once: an end."""
+        ...
+
+    on_ring: Callable[[], None] | None
+    """Called when `is_rung` becomes true."""
+
+    def poll(self) -> list[Event]:
+        """What has happened up to now, without waiting; nothing follows a Closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """The beginning is over: whoever likes may `poll` the pump from here on instead of asking for events."""
+
+    pump: Pump
+
+
+Event = Opened | Chunk | Title | Skipped | Closed | Steady
 
 
 class Source(Protocol):

@@ -62,6 +62,7 @@ class Holdings:
         self._renewed_at = float("-inf")
         self._lock = threading.Lock()
         self._unplaced = 0
+        self._planned: tuple[Mapping[int, Pin], View, Plan] | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -97,11 +98,21 @@ class Holdings:
     def look(self, wanted: Mapping[int, Pin]) -> Look:
         """Make the plan for the channels that are to be recorded; nothing is taken while the lease is in doubt."""
         view = self.placement.view()
-        made = plan(wanted, view, self.member.id) if self.is_sure else Plan()
+        made = self._plan(wanted, view) if self.is_sure else Plan()
         if made.unplaced != self._unplaced:
             self._unplaced = made.unplaced
             log.warning("channels that no recorder has room or the labels for", count=made.unplaced)
         return Look(view, made)
+
+    def _plan(self, wanted: Mapping[int, Pin], view: View) -> Plan:
+        """The plan; the last one, if it was made of the same."""
+        if self._planned is not None:
+            known, before, made = self._planned
+            if known is wanted and before.assignments is view.assignments and before.members == view.members:
+                return made
+        made = plan(wanted, view, self.member.id)
+        self._planned = wanted, view, made
+        return made
 
     def take(self, look: Look) -> Held:
         """Do our part of the plan; what is ours then."""

@@ -27,7 +27,8 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 PIECES: Final = 16
-IDLE_SECONDS: Final = 0.25
+IDLE_SECONDS: Final = 5.0  # without news; then it is looked all the same
+GATHER_SECONDS: Final = 0.2
 _ONE_AT_A_TIME: Final = 0x686F6C65  # "hole"
 AWAY_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
 POSTPONED_SECONDS: Final = 0.5
@@ -37,6 +38,9 @@ LATE_CODES: Final = frozenset({"SR001", "23P01"})
 
 class Journal(Protocol):
     """Where facts wait; the spool."""
+
+    has_news: threading.Event
+    """Set with every fact that comes."""
 
     def pending(self, limit: int | None = None) -> list[Fact]:
         """The oldest facts that are owed to the database."""
@@ -218,6 +222,7 @@ class Ledger:
     def stop(self, seconds: float) -> bool:
         """Replay what is pending if the database takes it within `seconds`; whether nothing is left."""
         self._stopping.set()
+        self._journal.has_news.set()
         self._thread.join(seconds)
         return not self._thread.is_alive() and not self._journal.pending(1)
 
@@ -226,8 +231,16 @@ class Ledger:
             replayed = self.step()
             if self._stopping.is_set() and not replayed:
                 return
-            if not replayed:
-                self._stopping.wait(AWAY_SECONDS[min(self._failures, 4) - 1] if self._failures else IDLE_SECONDS)
+            if self._failures and not replayed:
+                self._stopping.wait(AWAY_SECONDS[min(self._failures, 4) - 1])
+            elif not replayed:
+                self._await_news()
+
+    def _await_news(self) -> None:
+        """What comes at about the same time goes to the database together."""
+        self._journal.has_news.wait(POSTPONED_SECONDS if self._postponed else IDLE_SECONDS)
+        self._stopping.wait(GATHER_SECONDS)
+        self._journal.has_news.clear()
 
     def step(self) -> int:
         """Replay one batch; how many facts left the journal. A lost database is not an error here."""

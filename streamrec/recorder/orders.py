@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,6 +14,38 @@ from streamrec.models import BackupCredential, Channel, ChannelCredential
 from streamrec.recorder.events import Address
 from streamrec.recorder.placement.plan import Pin
 from streamrec.recorder.tools import Order
+
+FULL_SECONDS: Final = 30.0  # so often all is read, whatever the rows' versions say
+
+_VERSIONS = sa.text(
+    # A row's xmin is the transaction that wrote it; later ones are greater, so that any change makes another sum.
+    "SELECT (SELECT row(count(*), sum(xmin::text::bigint))::text FROM channel)"
+    " || (SELECT row(count(*), sum(xmin::text::bigint))::text FROM channel_credential)"
+    " || (SELECT row(count(*), sum(xmin::text::bigint))::text FROM backup_credential)"
+)
+
+
+class Standing:
+    """The orders and pins as last read; read again when a row has changed, when told to, and now and then."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._known: tuple[dict[int, Order], dict[int, Pin]] = {}, {}
+        self._versions = ""
+        self._read_at = float("-inf")
+
+    def forget(self) -> None:
+        """Something has changed."""
+        self._read_at = float("-inf")
+
+    def read(self, session: Session) -> tuple[dict[int, Order], dict[int, Pin]]:
+        """Orders and pins, which nobody may change."""
+        now = self._monotonic()
+        versions = session.scalars(_VERSIONS).one()
+        if versions != self._versions or now - self._read_at >= FULL_SECONDS:
+            self._known = orders(session), pins(session)
+            self._versions, self._read_at = versions, now
+        return self._known
 
 
 def orders(session: Session) -> dict[int, Order]:

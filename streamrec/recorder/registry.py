@@ -12,22 +12,21 @@ from sqlalchemy.orm import Session
 
 from streamrec import indexes
 from streamrec.clock import now
-from streamrec.models import Capture, CaptureState, Recorder
+from streamrec.models import Capture, CaptureState
 from streamrec.recorder.status import Status, Totals
+
+_TALLY: Final = sa.text(
+    "UPDATE recorder SET media_bytes = :media_bytes, media_seconds = :media_seconds, restarts = :restarts, "
+    "loop_lag_seconds = :lag, loop_lag_most_seconds = :most, "
+    "storage_fault = :storage_fault WHERE id = :id"
+)
 
 
 def tally(session: Session, recorder_id: UUID, totals: Totals, *, storage_fault: str | None = None) -> None:
-    """Write what the recorder has done since its start, and why it may not write its archive, if so."""
-    session.execute(
-        sa.update(Recorder)
-        .where(Recorder.id == recorder_id)
-        .values(
-            media_bytes=totals.media_bytes,
-            media_seconds=totals.media_seconds,
-            restarts=totals.restarts,
-            storage_fault=storage_fault,
-        )
-    )
+    """Write what the recorder has done since its start, how late it is, and why it may not write, if so."""
+    done = {"media_bytes": totals.media_bytes, "media_seconds": totals.media_seconds, "restarts": totals.restarts}
+    lag = {"lag": totals.lag.p99, "most": totals.lag.most}
+    session.execute(_TALLY, {"id": recorder_id, "storage_fault": storage_fault, **done, **lag})
 
 
 def leave(session: Session, recorder_id: UUID, totals: Totals) -> None:

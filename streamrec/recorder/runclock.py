@@ -202,8 +202,7 @@ class _Window:
 
     def __init__(self) -> None:
         self._buckets: deque[tuple[float, float, float]] = deque()  # (when it began, least, greatest)
-        self.earliest = 0.0
-        self.breadth = 0.0
+        self._least, self._latest = math.inf, -math.inf
         self.last_at = 0.0
 
     def add(self, at: float, offset: float) -> None:
@@ -215,6 +214,19 @@ class _Window:
         else:
             buckets.append((at, offset, offset))
             while len(buckets) > _FEWEST and at - buckets[0][0] > _WINDOW:
-                buckets.popleft()
-        self.earliest = min(least for _, least, _ in buckets)
-        self.breadth = max(greatest for _, _, greatest in buckets) - self.earliest
+                _, least, greatest = buckets.popleft()
+                if least <= self._least or greatest >= self._latest:
+                    self._least = min(least for _, least, _ in buckets)
+                    self._latest = max(greatest for _, _, greatest in buckets)
+        self._least = min(self._least, offset)
+        self._latest = max(self._latest, offset)
+
+    @property
+    def earliest(self) -> float:
+        """The least."""
+        return self._least if self._buckets else 0.0
+
+    @property
+    def breadth(self) -> float:
+        """The greatest less the least."""
+        return self._latest - self._least if self._buckets else 0.0

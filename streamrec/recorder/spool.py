@@ -67,6 +67,8 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._folder = folder
+        self.has_news = threading.Event()
+        """Set with every fact; whoever makes rows of them clears it."""
         self._lock = threading.RLock()
         self._entries: dict[bytes, _Entry] = {}
         self._last_closed: dict[bytes, bytes] = {}  # an open run's id: the name of its last SegmentClosed
@@ -86,6 +88,7 @@ class Spool:
         line = encode(fact)
         with self._lock:
             self._remember(fact, line)
+            self.has_news.set()
             ticket = self._write(line)
         self._journal.sync(ticket)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from streamrec.framing.units import FLICKS
 from streamrec.indexes import Growing
 from streamrec.models import CaptureState
+from streamrec.recorder.lag import Lag
 
 TITLE_LENGTH: Final = 500
 RATE_SECONDS: Final = 10
@@ -23,6 +24,7 @@ class Totals:
     media_bytes: int = 0
     media_seconds: float = 0.0
     restarts: int = 0
+    lag: Lag = field(default_factory=Lag)
 
 
 class Written(Protocol):

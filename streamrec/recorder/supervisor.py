@@ -19,8 +19,7 @@ from streamrec import db
 from streamrec.errors import DatabaseAway, Unavailable
 from streamrec.models import GapReason
 from streamrec.recorder import orders, past, tail
-from streamrec.recorder.holdings import Held, Holdings
-from streamrec.recorder.placement.plan import Pin
+from streamrec.recorder.holdings import Held, Holdings, Look
 from streamrec.recorder.relay import Relay
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.tools import Order, Tools
@@ -99,6 +98,7 @@ class Supervisor:
         self._ended: dict[int, datetime] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self._standing = orders.Standing(tools.clock.monotonic)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: db.Listener | None = None
         self._listening_on = -1  # kept, because a lost connection does not know its descriptor any more
@@ -181,6 +181,7 @@ class Supervisor:
             listener.drain()
         except DatabaseAway:
             self._unlisten()
+        self._standing.forget()
         self._woken.set()
 
     def _unlisten(self) -> None:
@@ -192,10 +193,12 @@ class Supervisor:
     # --- reconciling
 
     async def _reconcile(self) -> None:
-        found, wanted = await asyncio.to_thread(
-            _in_session, lambda session: (orders.orders(session), orders.pins(session))
-        )
-        held = await self._held(wanted)
+        found, look, held = await asyncio.to_thread(self._read)
+        if held is None:
+            held = await self._taken_over(look)
+        self.has_peers = held.has_peers
+        if held.look_again_seconds is not None:
+            self._wait_seconds = min(self._poll_seconds, held.look_again_seconds)
         ours = {
             channel_id: replace(found[channel_id], epoch=epoch)
             for channel_id, epoch in held.epochs.items()
@@ -214,16 +217,16 @@ class Supervisor:
         self._begin_hand_overs(held)
         await self._give_back(held, found)
 
-    async def _held(self, wanted: Mapping[int, Pin]) -> Held:
-        """Do our part of the plan; a moment later if others may be about to do the same."""
-        look = await asyncio.to_thread(self._holdings.look, wanted)
-        if look.is_takeover:
-            await self._tools.clock.sleep(self._uniform(0.0, RACE_SECONDS))
-        held = await asyncio.to_thread(self._holdings.take, look)
-        self.has_peers = held.has_peers
-        if held.look_again_seconds is not None:
-            self._wait_seconds = min(self._poll_seconds, held.look_again_seconds)
-        return held
+    def _read(self) -> tuple[Mapping[int, Order], Look, Held | None]:
+        """The orders and what is ours; what is to be taken from others is left to `_taken_over`. Blocks."""
+        found, wanted = _in_session(self._standing.read)
+        look = self._holdings.look(wanted)
+        return found, look, None if look.is_takeover else self._holdings.take(look)
+
+    async def _taken_over(self, look: Look) -> Held:
+        """Do our part of the plan a moment later, because others may be about to do the same."""
+        await self._tools.clock.sleep(self._uniform(0.0, RACE_SECONDS))
+        return await asyncio.to_thread(self._holdings.take, look)
 
     async def _give_back(self, held: Held, found: Mapping[int, Order]) -> None:
         """Let go of channels that are not to be recorded any more, once their last rows are made."""

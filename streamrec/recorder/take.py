@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from streamrec.clock import Clock
-from streamrec.framing import framer_for
+from streamrec.framing import framer_for, split
 from streamrec.framing.units import FLICKS, Framer, Unit
 from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Opened
@@ -56,6 +55,7 @@ class Take:
         self.order = order
         self._tools = tools
         self._framer = framer or framer_for(opened.format)
+        self._framer.gathers = False  # until it is known where the run begins
         self._clock = clock
         self._rejoin = Rejoin(tail) if tail is not None and tail.format is opened.format else None
         self._held: deque[Unit] = deque()
@@ -142,6 +142,7 @@ class Take:
         if not self._holes.lost_seconds:
             return units
         before = 0 if self._is_torn else FRAMED_LATE
+        units[:1] = split(self._opened.format, units[0])
         self.left_out_seconds, self._next_units = self._holes.lost_seconds, units[before:]
         return units[:before]
 
@@ -174,11 +175,16 @@ class Take:
         is_time = now - self._written_at >= WRITE_SECONDS or self._held_bytes >= WRITE_BYTES
         return is_time and self.is_ready
 
-    def is_off(self, clock: Clock) -> bool:
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to be done about the run but to write it, if it has anything to write."""
+        return not (self.left_out_seconds or self.is_off()) and (self.is_writing or not self.is_ready)
+
+    def is_off(self) -> bool:
         """Whether media time and the wall clock have come apart."""
         if self._clock is None or not self._clock.is_anchored:
             return False
-        stepped = self._clock.stepped(clock.now(), clock.monotonic())
+        stepped = self._clock.stepped(self._tools.clock.now(), self._tools.clock.monotonic())
         return self._clock.disagreement is not None or abs(stepped) > LARGEST_STEP
 
     def start_after(self, covered_until: datetime) -> datetime | None:
@@ -195,6 +201,10 @@ class Take:
                     return start
                 self._clock.align(self._position, covered_until)
                 return covered_until
+            first, *rest = split(self._opened.format, self._held[0])
+            if rest:
+                self._held.popleft()
+                self._held.extendleft(reversed([first, *rest]))  # the bytes are as many as before
             self._drop_first()
         return None
 
@@ -239,6 +249,7 @@ class Take:
         self.writer.sync()
         self._tools.totals.media_seconds += length / FLICKS
         self._written_at = self._tools.clock.monotonic()
+        self._framer.gathers = True
 
     @property
     def written_until(self) -> datetime:
@@ -311,6 +322,7 @@ class Take:
             sync_seconds=self._tools.sync_seconds,
             monotonic=self._tools.clock.monotonic,
             media=self._position,
+            flusher=self._tools.flusher,
         )
 
 

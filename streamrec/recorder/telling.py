@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -13,6 +14,8 @@ from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.tools import Order, Tools
 
 log = structlog.get_logger(__name__)
+
+NOTE_SECONDS: Final = 8.0  # an outage's row is never older: below the horizon of the shortest segments
 
 Decided = GapNoted | list[GapNoted] | None
 
@@ -26,6 +29,7 @@ class Teller:
         """When a gap was last told, in monotonic seconds."""
         self._tools = tools
         self._turn = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None  # kept, because the loop does not
 
     async def tell(self, decide: Callable[[], Decided], then: Callable[[], None] = lambda: None) -> None:
         """Put what `decide` says into the spool, then do what follows from it.
@@ -40,6 +44,13 @@ class Teller:
                 await self._tools.disk.run(partial(self._tools.spool.append, fact))
                 self.told_at = self._tools.clock.monotonic()
             then()
+
+    def refresh(self, decide: Callable[[], Decided]) -> None:
+        """Tell what `decide` says of an outage that goes on, if its row would become too old."""
+        now = self._tools.clock.monotonic()
+        if now - self.told_at >= NOTE_SECONDS:
+            self.told_at = now  # so that a slow disk gets one of them at a time
+            self._refreshing = asyncio.create_task(self.tell_anyway(decide))
 
     async def tell_anyway(self, decide: Callable[[], Decided]) -> None:
         """The same, when nothing depends on it: the spool keeps in memory what its disk does not take."""

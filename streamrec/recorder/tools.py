@@ -12,6 +12,7 @@ from streamrec.clock import Clock
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Address, Source
+from streamrec.recorder.flusher import Flusher
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
@@ -68,4 +69,5 @@ class Tools:
     retry_cap_seconds: float = 15.0
     sync_seconds: float = 2.0
     limits: Limits = Limits()
+    flusher: Flusher | None = None
     on_change: Callable[[int], None] = lambda _channel_id: None

@@ -32,10 +32,11 @@ from streamrec.errors import Unavailable
 from streamrec.media import binary, process
 from streamrec.models import GapReason, Recording
 from streamrec.recorder import ledger, recovery, registry, replacement
-from streamrec.recorder.background import background, first, watch_lag
+from streamrec.recorder.background import background, first
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.fetch.dial import Resolver
+from streamrec.recorder.flusher import Flusher
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.holdings import Holdings
 from streamrec.recorder.inheritance import Inheritance
@@ -54,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 DISK_THREADS: Final = 16
 WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database that is slow to answer
-REPORT_SECONDS: Final = 2.0
+REPORT_SECONDS: Final = 4.0  # what a growing file has; a change of state is told at once
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
 ROOT_SECONDS: Final = 5.0
@@ -191,6 +192,9 @@ class _Worker:
         _sweep(children)
         threads = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
         heart = stack.enter_context(_Heart(self))
+        clock = SystemClock()
+        flusher = Flusher(archive.path, self.settings.sync_seconds, monotonic=clock.monotonic)
+        stack.enter_context(flusher)
         replay = ledger.Ledger(
             spool,
             refused=self.settings.spool_dir / "refused.txt",
@@ -198,7 +202,6 @@ class _Worker:
             may_write=lambda: self.holdings.is_sure,
         )
         replay.start()
-        clock = SystemClock()
         tools = Tools(
             clock=clock,
             sources=self._sources(clock, children),
@@ -206,7 +209,7 @@ class _Worker:
             spool=spool,
             disk=Disk(threads),
             gate=Gate(clock),
-            beat=Beat(clock),
+            beat=Beat(clock, self.totals.lag),
             totals=self.totals,
             recorder_id=self.recorder_id,
             retry_cap_seconds=self.settings.retry_cap_seconds,
@@ -216,6 +219,7 @@ class _Worker:
                 self.settings.source_patience_seconds,
                 self.settings.source_return_seconds,
             ),
+            flusher=flusher,
             on_change=self._changed,
         )
         supervisor = Supervisor(
@@ -232,7 +236,6 @@ class _Worker:
             self._account(spool, archive, heirs),
             self._inherit(supervisor, heirs, children),
             self._watch_root(),
-            watch_lag(),
         ]
         async with background(tasks) as failed:
             await asyncio.to_thread(replacement.relieve)

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -17,10 +17,12 @@ from streamrec.archive import layout, pieces
 from streamrec.archive.files import StorageMissing, Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import StreamrecError
+from streamrec.framing import split
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.indexes import Growing
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened
+from streamrec.recorder.flusher import PATIENCE_SECONDS, Flusher
 from streamrec.recorder.spool import Spool
 
 Wall = Callable[[int], datetime]
@@ -59,9 +61,11 @@ class _File:
     descriptor: int
     index: pieces.Builder
     piece_at: int  # flicks; where the piece begins that is not listed yet
+    is_flushed: bool  # by the flusher, if that is in time
     size: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     is_dirty: bool = False
+    growing: Growing | None = None  # what was last said of it, if that is still all
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -89,9 +93,13 @@ class SegmentWriter:
         segment_seconds: int,
         sync_seconds: float = 2.0,
         media: int = 0,
+        flusher: Flusher | None = None,
         monotonic: Callable[[], float] = _CLOCK.monotonic,
     ) -> None:
-        """`media` is where, in flicks of the run's clock, the first unit to be appended begins."""
+        """`media` is where, in flicks of the run's clock, the first unit to be appended begins.
+
+        With a `flusher`, a file is synced only when that is late.
+        """
         self.segment_seconds = segment_seconds
         self.keyname = keyname
         self.media = media
@@ -104,6 +112,7 @@ class SegmentWriter:
         self._sync_seconds = sync_seconds
         self._monotonic = monotonic
         self._synced_at = monotonic()
+        self._flusher = flusher
         self._file: _File | None = None
         self._boundary = _EPOCH  # the current file ends at the first cut from here on
         self._ask_from = 0  # flicks; before here the boundary cannot be
@@ -119,7 +128,7 @@ class SegmentWriter:
         assert not self._is_over, "the run is over"
         batch: list[bytes] = []
         arrived = self.media  # where the batch ends
-        for unit in units:
+        for unit in self._singled(units):
             if self._file is None or arrived >= self._look_from:
                 if self._file is None or (unit.is_cut and self._ends_here(self._file, unit, arrived, wall)):
                     self._write(batch, arrived, wall)
@@ -133,11 +142,25 @@ class SegmentWriter:
             arrived += unit.duration
         self._write(batch, arrived, wall)
 
+    def _singled(self, units: Sequence[Unit]) -> Iterator[Unit]:
+        """The same, but frame by frame where a file may begin."""
+        arrived = self.media
+        for unit in units:
+            arrived += unit.duration
+            if unit.frames > 1 and (self._file is None or arrived > self._ask_from):
+                yield from split(self._run.format, unit)
+            else:
+                yield unit
+
     def sync(self) -> None:
         """Make what was written survive a power cut, if `sync_seconds` have passed. Raises DiskFault."""
         file, now = self._file, self._monotonic()
         if file is None or not file.is_dirty or now - self._synced_at < self._sync_seconds:
             return
+        if self._flusher is not None and file.is_flushed:
+            flushed_at = self._flusher.flushed_at()
+            if now - flushed_at < self._sync_seconds + PATIENCE_SECONDS:
+                return
         try:
             os.fdatasync(file.descriptor)
         except OSError as error:
@@ -180,8 +203,11 @@ class SegmentWriter:
         file = self._file
         if file is None or file.index.count == 0:
             return None
-        told, data = file.opened, file.index.index().encoded()
-        return Growing(told.uuid, told.run_id, told.key, told.format, told.codecs, told.start_time, data)
+        if file.growing is None:
+            told, data = file.opened, file.index.index().encoded()
+            names = (told.uuid, told.run_id, told.key, told.format, told.codecs)
+            file.growing = Growing(*names, told.start_time, data)
+        return file.growing
 
     # --- where files and pieces begin and end
 
@@ -208,6 +234,7 @@ class SegmentWriter:
     def _end_piece(self, file: _File, end: datetime) -> None:
         file.index.end_piece(file.size, end)
         file.piece_at = self.media
+        file.growing = None
         self._look()
 
     def _look(self) -> None:
@@ -257,7 +284,9 @@ class SegmentWriter:
             self._spool.done(opened)
             raise self._fault(error, lost_from=start) from error
         header = unit.header if run.format is FileFormat.MP4 else b""  # others have theirs in the first piece
-        return _File(opened, self.media, unit.header, descriptor, pieces.Builder(start, header), self.media)
+        index = pieces.Builder(start, header)
+        is_flushed = self._flusher is not None and self._flusher.reaches(descriptor)
+        return _File(opened, self.media, unit.header, descriptor, index, self.media, is_flushed)
 
     def _write(self, batch: list[bytes], media: int, wall: Wall) -> None:
         if self._file is not None and batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -35,12 +36,16 @@ def frames(seconds: float) -> bytes:
     return FRAME * round(seconds / 0.024)
 
 
+ARE_STEADY: ContextVar[bool] = ContextVar("are_steady", default=False)
+"""Whether the sources of stages that are made may be polled."""
+
+
 class Stage:
     """A capture, its clock, its station and its spool."""
 
     def __init__(self, folder: Path, threads: WatchedThreads) -> None:
         self.clock = FakeClock(threads=threads)
-        self.sources = ScriptedSources(self.clock)
+        self.sources = ScriptedSources(self.clock, are_steady=ARE_STEADY.get())
         self.spool = Spool(folder / "spool")
         self.archive = Tree(folder / "archive")
         self.order = Order(7, "aaaaaaaaaa", Address("http://station.invalid/"), 60)

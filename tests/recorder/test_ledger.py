@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -158,6 +159,7 @@ class Memory:
 
     def __init__(self, facts: list[Fact]) -> None:
         self.facts = facts
+        self.has_news = threading.Event()
 
     def pending(self, limit: int | None = None) -> list[Fact]:
         return self.facts[:limit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -38,6 +39,7 @@ class Memory:
 
     def __init__(self, *facts: Fact) -> None:
         self.facts = list(facts)
+        self.has_news = threading.Event()
 
     def pending(self, limit: int | None = None) -> list[Fact]:
         return self.facts[:limit]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from streamrec.recorder.disk import SHARE, Disk
+from streamrec.recorder.disk import SLOW_SECONDS, Disk
 
 
 class CountedThreads(ThreadPoolExecutor):
@@ -39,14 +40,32 @@ def test_each_gets_its_own_result(threads: CountedThreads) -> None:
     assert asyncio.run(story()) == [number * 2 for number in range(40)]
 
 
-def test_what_is_asked_for_at_once_shares_threads(threads: CountedThreads) -> None:
+def test_what_is_asked_for_at_once_shares_a_thread(threads: CountedThreads) -> None:
     async def story() -> None:
         disk = Disk(threads)
-        await asyncio.gather(*(disk.run(lambda: None) for _ in range(3 * SHARE)))
+        await asyncio.gather(*(disk.run(lambda: None) for _ in range(50)))
 
     asyncio.run(story())
 
-    assert threads.submissions == 3
+    assert threads.submissions == 1
+
+
+def test_others_come_to_help_where_work_is_slow(threads: CountedThreads) -> None:
+    """Four pieces meet that each wait for all the others."""
+    meeting = threading.Barrier(4, timeout=10)
+
+    async def story() -> None:
+        disk = Disk(threads)
+        for _ in range(4):
+            disk.submit(lambda: None, lambda *_: None)
+        await disk.run(lambda: time.sleep(2 * SLOW_SECONDS))
+        waits = []
+        for _ in range(4):  # whoever is stuck with one does not keep the next from another thread
+            waits.append(asyncio.ensure_future(disk.run(meeting.wait)))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*waits)
+
+    asyncio.run(story())
 
 
 def test_an_error_comes_to_who_asked_and_harms_nobody_else(threads: CountedThreads) -> None:

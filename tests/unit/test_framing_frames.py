@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from streamrec.framing import framer_for, split
 from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
 from tests import samples
@@ -129,3 +133,25 @@ def test_another_sample_rate_is_followed_at_the_cost_of_a_frame() -> None:
 
     assert found == first[:-1] + second
     assert dropped == len(first[-1].data)
+
+
+@pytest.mark.parametrize("name", [*MP3, *ADTS])
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 1 << 24), max_size=20), damage=st.lists(st.integers(0, 1 << 24), max_size=5))
+def test_gathered_frames_are_the_same_frames(name: str, cuts: list[int], damage: list[int]) -> None:
+    """Also where something is broken, and however the bytes arrive."""
+    form = samples.format_of(name)
+    data = bytearray(samples.sample(name))
+    for at in damage:
+        data[at % len(data)] ^= 0xFF
+    edges = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
+    chunks = [bytes(data[begin:end]) for begin, end in pairwise(edges)]
+    singly, gathering = framer_for(form), framer_for(form)
+    gathering.gathers = True
+
+    single = [unit for chunk in chunks for unit in singly.feed(chunk)]
+    gathered = [unit for chunk in chunks for unit in gathering.feed(chunk)]
+
+    assert [frame for unit in gathered for frame in split(form, unit)] == single
+    assert gathering.dropped == singly.dropped
+    assert damage or len(gathered) <= len(chunks)

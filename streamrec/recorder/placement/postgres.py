@@ -20,6 +20,8 @@ from streamrec.recorder.placement.interface import TTL_SECONDS, Assignment, Memb
 
 _CLOCK = sa.func.clock_timestamp()
 
+_VERSIONS = sa.text("SELECT row(count(*), sum(xmin::text::bigint))::text FROM assignment")  # see orders.py
+
 _CLAIM = sa.text(
     """
     INSERT INTO assignment (channel_id, recorder_id, epoch)
@@ -48,6 +50,7 @@ class PostgresPlacement:
         """`ffmpeg` is the version that whoever joins through this driver runs."""
         self._ffmpeg = ffmpeg
         self._ttl_seconds = ttl_seconds
+        self._seen: tuple[str, Mapping[int, Assignment]] = "", {}
         self._is_alive = sa.and_(
             Recorder.stopped_at.is_(None),
             Recorder.heartbeat_at > _CLOCK - sa.func.make_interval(0, 0, 0, 0, 0, 0, ttl_seconds),
@@ -90,11 +93,16 @@ class PostgresPlacement:
         left = self._ttl_seconds - sa.extract("epoch", _CLOCK - Recorder.heartbeat_at)
         who = (Recorder.id, Recorder.capacity, Recorder.labels, Recorder.is_leaving, left)
         with _session() as session:
-            rows = session.execute(sa.select(*columns)).all()
+            versions = session.scalars(_VERSIONS).one()
+            known, assignments = self._seen
+            if versions != known:
+                rows = session.execute(sa.select(*columns))
+                assignments = {row[0]: Assignment(*row[1:]) for row in rows}
             living = session.execute(sa.select(*who).where(self._is_alive)).all()  # after, so that all are known
+        self._seen = versions, assignments
         return View(
             members={row[0]: Member(*row[:4]) for row in living},
-            assignments={row[0]: Assignment(*row[1:]) for row in rows},
+            assignments=assignments,
             seconds_left={row[0]: float(row[4]) for row in living},
         )
 

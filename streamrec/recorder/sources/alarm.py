@@ -6,6 +6,7 @@ import asyncio
 import select
 import socket
 import sys
+from collections.abc import Callable
 
 
 class Alarm:
@@ -13,6 +14,7 @@ class Alarm:
 
     def __init__(self) -> None:
         self.is_rung = False
+        self.on_ring: Callable[[], None] | None = None
         self._waiting: asyncio.Future[None] | None = None
 
     async def wait(self, until: float) -> None:
@@ -34,6 +36,8 @@ class Alarm:
         self.is_rung = True
         if self._waiting is not None:
             _wake(self._waiting)
+        if self.on_ring is not None:
+            self.on_ring()
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:

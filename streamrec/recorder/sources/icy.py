@@ -1,18 +1,18 @@
 """A source for MP3 and ADTS over HTTP: the station's own bytes, drained on a tick.
 
-The bytes wait in the kernel's buffer: what costs is wake-ups, not bytes. A tick is aligned, so that one wake-up
-serves all channels; ends and resets are told at once.
+The bytes wait in the kernel's buffer: what costs is wake-ups, not bytes. Once the beginning is over the source can
+be polled, so that one wake-up serves many channels; ends and resets are told at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from streamrec.clock import Clock
 from streamrec.models import GapReason
-from streamrec.recorder.events import Chunk, Closed, Event, Opened, Title
+from streamrec.recorder.events import Chunk, Closed, Event, Opened, Steady, Title
 from streamrec.recorder.sources.frames import Constancy, Row
 from streamrec.recorder.sources.stream import Stream
 
@@ -43,22 +43,38 @@ class IcySource:
 
     async def events(self) -> AsyncGenerator[Event]:
         stream, loop = self._stream, asyncio.get_running_loop()
+        is_told = False
         try:
             yield self._opened()
-            data, titles = self._start, list[Title]()
+            events = self._happened(self._start, [])
             while True:
-                for title in titles:
-                    yield title
-                for event in self._media(data):
+                for event in events:
                     yield event
-                if (closed := self._closed()) is not None:
-                    yield closed
-                    return
-                tick = self._tick()
+                    if isinstance(event, Closed):
+                        return
+                tick = FIRST_TICK_SECONDS if self._is_first() else TICK_SECONDS
+                if tick == TICK_SECONDS and not is_told:
+                    is_told = True
+                    yield Steady(self)
                 await stream.alarm.wait((loop.time() // tick + 1) * tick)
-                data, titles = stream.drain(FIRST_BYTES if tick < TICK_SECONDS else TICK_BYTES)
+                events = self.poll()
         finally:
             stream.close()
+
+    def poll(self) -> list[Event]:
+        return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first() else TICK_BYTES))
+
+    @property
+    def is_rung(self) -> bool:
+        return self._stream.alarm.is_rung
+
+    @property
+    def on_ring(self) -> Callable[[], None] | None:
+        return self._stream.alarm.on_ring
+
+    @on_ring.setter
+    def on_ring(self, act: Callable[[], None] | None) -> None:
+        self._stream.alarm.on_ring = act
 
     async def close(self) -> None:
         """Ends within this turn of the loop; nothing is held back."""
@@ -68,6 +84,13 @@ class IcySource:
     def _opened(self) -> Opened:
         codec = self._constancy.kind.codec
         return Opened(codec.format, codec.name, "icy")
+
+    def _happened(self, data: bytes, titles: list[Title]) -> list[Event]:
+        events = [*titles, *self._media(data)]
+        closed = self._closed()
+        if closed is not None:
+            events.append(closed)
+        return events
 
     def _media(self, data: bytes) -> list[Event]:
         if not data:
@@ -95,6 +118,6 @@ class IcySource:
             return NOT_LIVE
         return self._stream.ended
 
-    def _tick(self) -> float:
-        """Short for FIRST_SECONDS of every connection, then a second."""
-        return FIRST_TICK_SECONDS if self._clock.monotonic() - self._began < FIRST_SECONDS else TICK_SECONDS
+    def _is_first(self) -> bool:
+        """Whether the arrivals stamp the run: for FIRST_SECONDS of every connection."""
+        return self._clock.monotonic() - self._began < FIRST_SECONDS

@@ -49,7 +49,7 @@ class Stream:
         return (data, []) if self._splitter is None else self._splitter.feed(data)
 
     def _received(self, limit: int) -> bytes:
-        pieces = [self._first]
+        pieces = [self._first] if self._first else []
         self._first = b""
         room = limit
         try:
@@ -60,13 +60,14 @@ class Stream:
                     break
                 if not piece:
                     self.ended = ENDED
-                pieces.append(piece)
+                else:
+                    pieces.append(piece)
                 room -= len(piece)
                 if len(piece) < step and not self._is_tls:
                     break  # that was all; asking again would cost a system call to learn it
         except OSError:
             self.ended = _RESET
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _decoded(self, data: bytes) -> bytes:
         try:

@@ -1,0 +1,51 @@
+"""One sync for the files of all captures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamrec.recorder.flusher import MANY, Flusher
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def flusher(tmp_path: Path, clock: FakeClock) -> Iterator[Flusher]:
+    with Flusher(tmp_path, 3600, monotonic=clock.monotonic) as flusher:
+        yield flusher
+
+
+def test_what_was_written_before_a_flush_is_known_to_be_on_the_disk(flusher: Flusher) -> None:
+    before = [flusher.flushed_at() for _ in range(MANY)]
+
+    flusher.flush()
+
+    assert set(before) == {float("-inf")}
+    assert flusher.flushed_at() == 0.0
+
+
+def test_a_file_system_is_left_alone_for_a_few_writes(flusher: Flusher) -> None:
+    flusher.flushed_at()
+
+    flusher.flush()
+
+    assert flusher.flushed_at() == float("-inf")
+
+
+def test_it_reaches_the_files_of_its_own_file_system_only(flusher: Flusher, tmp_path: Path) -> None:
+    ours = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    other = os.open("/proc/self/stat", os.O_RDONLY)
+
+    found = flusher.reaches(ours), flusher.reaches(other)
+    os.close(ours)
+    os.close(other)
+
+    assert found == (True, False)
