@@ -6,23 +6,25 @@ explain it are read, and a row whose file is missing is looked up again before t
 
 from __future__ import annotations
 
-import enum
-import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from streamrec import coverage
 from streamrec.archive import layout, root
 from streamrec.archive.files import Tree
+from streamrec.archive.looking import Depth as Depth
+from streamrec.archive.looking import Look
+from streamrec.archive.places import Reading
 from streamrec.clock import now
-from streamrec.models import Garbage, Origin, Recording
+from streamrec.models import Garbage, Origin, Recording, Store
 from streamrec.recorder import journal
 from streamrec.recorder.facts import SegmentClosed, SegmentOpened, decode
 from streamrec.settings import Settings
@@ -30,16 +32,10 @@ from streamrec.timeline import written
 
 _EXAMPLES: Final = 20
 _ROWS: Final = 1000  # read at a time
-_CHUNK: Final = 1 << 20  # bytes
+_TOLD: Final[tuple[Any, ...]] = (
+    *(Recording.id, Recording.path, Recording.size_bytes, Recording.sha256, Recording.store, Recording.object_key),
+)
 _OLDEST_PART: Final = 3600.0 + coverage.ROW_DELAY.total_seconds()  # the longest segment there may be
-
-
-class Depth(enum.StrEnum):
-    """How closely files are looked at."""
-
-    PRESENCE = "presence"
-    SIZE = "size"
-    HASH = "hash"
 
 
 @dataclass(slots=True)
@@ -69,7 +65,7 @@ def run(session: Session, settings: Settings, *, depth: Depth = Depth.SIZE) -> l
         return [
             _no_untold_time(session),
             _no_overlap(session),
-            _rows_have_files(session, archive, depth),
+            _rows_have_files(session, Look(Reading(settings), depth)),
             _files_have_reasons(session, files, settings.spool_dir),
             _no_old_parts(archive, files),
             _nothing_refused(settings.spool_dir),
@@ -115,50 +111,20 @@ def _no_overlap(session: Session) -> Invariant:
 # --- files ------------------------------------------------------------------------------------------------
 
 
-def _rows_have_files(session: Session, archive: Tree, depth: Depth) -> Invariant:
-    found = Invariant("I3", f"Every recording's file is there ({depth.value} looked at).")
-    statement = sa.select(Recording.id, Recording.path, Recording.size_bytes, Recording.sha256).where(
-        Recording.origin == Origin.CAPTURED
-    )
-    for recording_id, key, size, sha256 in session.execute(statement.execution_options(yield_per=_ROWS)):
+def _rows_have_files(session: Session, look: Look) -> Invariant:
+    found = Invariant("I3", f"Every recording's file is there ({look.depth.value} looked at).")
+    statement = sa.select(*_TOLD).where(Recording.origin == Origin.CAPTURED)
+    for row in session.execute(statement.execution_options(yield_per=_ROWS)):
         found.looked_at += 1
-        fault = _fault(archive, key, size, sha256, depth)
-        if fault and _is_still_there(session, recording_id):
-            found.violated(f"recording {recording_id}, {key}: {fault}")
+        fault = look.fault(row)
+        if fault and (now_there := _again(session, row.id)) is not None and (fault := look.fault(now_there)):
+            found.violated(f"recording {row.id}, {row.path}: {fault}")
     return found
 
 
-def _fault(archive: Tree, key: str, size: int | None, sha256: str | None, depth: Depth) -> str | None:
-    """What is wrong with a file, if anything is."""
-    try:
-        descriptor = archive.open(key)
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    try:
-        there = os.fstat(descriptor).st_size
-        if depth is not Depth.PRESENCE and there != size:
-            return f"has {there} bytes, not {size}"
-        if depth is Depth.HASH and _sha256(descriptor) != sha256:
-            return "has another SHA-256"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _sha256(descriptor: int) -> str:
-    digest = hashlib.sha256()
-    while chunk := os.read(descriptor, _CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _is_still_there(session: Session, recording_id: int) -> bool:
-    """Whether a row is there now: a deletion takes the row first and then the file."""
-    return bool(session.scalar(sa.select(sa.exists().where(Recording.id == recording_id))))
+def _again(session: Session, recording_id: int) -> Row[Any] | None:
+    """The row as it is now: a deletion takes it first and then the file, and a hand-over changes it first."""
+    return session.execute(sa.select(*_TOLD).where(Recording.id == recording_id)).one_or_none()
 
 
 def _files_have_reasons(session: Session, files: list[str], spool_dir: Path) -> Invariant:
@@ -190,8 +156,10 @@ def _known(session: Session, names: Iterable[str]) -> set[str]:
     asked = sorted(names)
     for first in range(0, len(asked), _ROWS):
         some = sa.any_(sa.cast(asked[first : first + _ROWS], sa.ARRAY(sa.Text)))
-        known.update(session.scalars(sa.select(Recording.path).where(Recording.path == some)))
-        known.update(session.scalars(sa.select(Garbage.path).where(Garbage.path == some)))
+        here = sa.select(Recording.path).where(Recording.path == some, Recording.store == Store.LOCAL)
+        noted = sa.select(Garbage.path).where(Garbage.path == some, Garbage.store == Store.LOCAL)
+        known.update(session.scalars(here))
+        known.update(session.scalars(noted))
     return known
 
 

@@ -276,6 +276,12 @@ class Recording(Base):
         ),
         sa.Index("recording_channel_id_start_time_idx", "channel_id", "start_time", "id"),
         sa.CheckConstraint("store = 'local' OR object_key IS NOT NULL", "object_key"),
+        sa.Index(
+            "recording_here_idx",
+            "channel_id",
+            "id",
+            postgresql_where=sa.text("store = 'local' AND origin = 'captured'"),
+        ),
         sa.Index("recording_start_time_idx", "start_time", "id"),
         sa.Index("recording_path_key", "path", unique=True, postgresql_where=sa.text("origin = 'captured'")),
     )
@@ -391,6 +397,9 @@ class Garbage(Base):
     )
     path: Mapped[str] = mapped_column(primary_key=True, comment="key below the archive, or in the bucket")
     created_at: Mapped[datetime] = mapped_column(default=now)
+    due_at: Mapped[datetime] = mapped_column(
+        server_default=sa.func.clock_timestamp(), comment="not before; an upload may be on its way"
+    )
 
 
 # --- keeping and proving ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from streamrec import keyset, numbering
 from streamrec.channel_fields import text
+from streamrec.clock import now
 from streamrec.errors import Conflict, Invalid, NotFound
-from streamrec.models import Channel, Coverage, CoverageKind, Garbage, Origin, Recording
+from streamrec.models import Channel, Coverage, CoverageKind, Garbage, Origin, Recording, Store
 
+LONGEST_UPLOAD: Final = timedelta(hours=1)
 REQUIRED: Final = ("channel_id", "start_time", "end_time", "path")
 
 Guard = Callable[[int], None]  # is given the current version and raises PreconditionFailed
@@ -26,6 +28,8 @@ _COLUMNS: Final[tuple[Any, ...]] = (
         Recording.run_id,
         Recording.source_index,
         Recording.truncated,
+        Recording.store,
+        Recording.object_key,
         Recording.created_at,
         Recording.updated_at,
         Recording.version,
@@ -218,25 +222,40 @@ def purge(session: Session, channel_id: int, *, limit: int = 500) -> tuple[int, 
 
 def _delete(session: Session, rows: Sequence[keyset.Row]) -> list[str]:
     ids = [row.id for row in rows]
-    keys = [row.path for row in rows if row.origin is Origin.CAPTURED]
+    captured = [row for row in rows if row.origin is Origin.CAPTURED]
+    keys = [row.path for row in captured if row.store is Store.LOCAL]
     session.execute(
         sa.update(Coverage)
         .where(Coverage.recording_id.in_(ids))
         .values(kind=CoverageKind.EXPIRED, recording_id=None, detail="The recording was deleted by a client."),
         execution_options=_UNSYNCHRONIZED,
     )
-    if keys:
-        session.execute(insert(Garbage).values([{"path": key} for key in keys]).on_conflict_do_nothing())
+    discard(session, keys)
+    discard(session, [row.object_key for row in captured if row.store is Store.S3], store=Store.S3)
+    begun = [row.object_key for row in captured if row.store is Store.LOCAL and row.object_key]
+    discard(session, begun, store=Store.S3, after=LONGEST_UPLOAD)
     session.execute(sa.delete(Recording).where(Recording.id.in_(ids)), execution_options=_UNSYNCHRONIZED)
     return keys
 
 
-def forget(session: Session, keys: Sequence[str]) -> None:
-    """Drop the note of files that are gone for good."""
-    session.execute(sa.delete(Garbage).where(Garbage.path.in_(keys)), execution_options=_UNSYNCHRONIZED)
+def discard(
+    session: Session, keys: Sequence[str], *, store: Store = Store.LOCAL, after: timedelta = timedelta()
+) -> None:
+    """Note files or objects that are to be removed, not earlier than `after` from now."""
+    due = sa.func.clock_timestamp() + after
+    notes = [{"store": store, "path": key, "due_at": due, "created_at": now()} for key in keys]
+    if notes:
+        session.execute(insert(Garbage).values(notes).on_conflict_do_nothing())
 
 
-def garbage(session: Session, *, skip: int = 0, limit: int = 500) -> list[str]:
-    """Keys of files that a crash left between its row's deletion and its own; remove and `forget` them."""
+def forget(session: Session, keys: Sequence[str], *, store: Store = Store.LOCAL) -> None:
+    """Drop the note of files or objects that are gone for good."""
+    noted = sa.delete(Garbage).where(Garbage.store == store, Garbage.path.in_(keys))
+    session.execute(noted, execution_options=_UNSYNCHRONIZED)
+
+
+def garbage(session: Session, *, store: Store = Store.LOCAL, skip: int = 0, limit: int = 500) -> list[str]:
+    """Keys of files or objects whose rows are gone; remove and `forget` them."""
     noted = sa.select(Garbage.path).order_by(Garbage.created_at, Garbage.path)
+    noted = noted.where(Garbage.store == store, Garbage.due_at <= sa.func.clock_timestamp())
     return list(session.scalars(noted.offset(skip).limit(limit)))

@@ -44,6 +44,18 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[list[str], NoDecode] = []
     trusted_proxies: Annotated[list[str], NoDecode] = ["127.0.0.1", "::1"]
     egress_allow: Annotated[list[str], NoDecode] = []
+    store: Literal["local", "s3"] = "local"
+    s3_bucket: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
+    s3_endpoint: str | None = Field(None, pattern=r"^https?://[^/@\s]+/?$")
+    s3_region: str = "us-east-1"
+    s3_prefix: str = Field("", pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}/){0,8}$")
+    s3_access_key: str | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_path_style: bool = True
+    handover_after_seconds: float = Field(300.0, ge=120)
+    handover_files: int = Field(2, ge=1, le=32)
+    media_redirect: bool = True
+    media_redirect_seconds: int = Field(3600, ge=10, le=604_800)
     max_body_bytes: int = Field(1_048_576, ge=1024)
     max_upload_bytes: int = Field(10_737_418_240, ge=1024)
     cache_bytes: int = Field(1_073_741_824, ge=0)
@@ -107,6 +119,15 @@ class Settings(BaseSettings):
         missing = [name for name, value in parts.items() if not value]
         if self.database_url is None and 0 < len(missing) < len(parts):
             raise ValueError(f"the database's address lacks {' and '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_bucket(self) -> Self:
+        """Recordings that are to go to a bucket need one."""
+        if self.store == "s3" and self.s3_bucket is None:
+            raise ValueError("store = s3 needs s3_bucket")
+        if (self.s3_access_key is None) != (self.s3_secret_key is None):
+            raise ValueError("s3_access_key and s3_secret_key belong together")
         return self
 
     @property

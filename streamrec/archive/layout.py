@@ -68,6 +68,19 @@ def parse(text: str) -> Name:
     return Name(match["keyname"], start, match["run"], FileFormat(match["format"]), epoch)
 
 
+def object_name(prefix: str, archived: str) -> str:
+    """The name of a recording in a bucket: the prefix and the key. Raises ValueError for what is no key."""
+    parse(archived)
+    return prefix + archived
+
+
+def parse_object(prefix: str, name: str) -> Name:
+    """What `object_name` was given. Raises ValueError for anything that it would not make."""
+    if not name.startswith(prefix):
+        raise ValueError(f"not below {prefix!r}: {name!r}")
+    return parse(name.removeprefix(prefix))
+
+
 def day_folder(keyname: str, day: datetime) -> str:
     """The folder of a channel's files that begin on this UTC day."""
     return f"{keyname}/{day.astimezone(UTC):%Y/%m/%d}"

@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 from typing import Final
 
+from connexion.context import request
 from starlette.datastructures import MutableHeaders
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from streamrec.archive import files
+from streamrec.archive.places import Reading
+from streamrec.errors import Gone
 from streamrec.handlers import _query
 from streamrec.handlers._problems import Refused
+from streamrec.keyset import Row
 
 _MOST_RANGES: Final = 8
 _RANGES = re.compile(r"\s*bytes\s*=\s*(.*?)\s*", re.ASCII | re.IGNORECASE)
@@ -94,3 +98,43 @@ def archived(path: Path, *, media_type: str | None, filename: str, version: str)
             "Content-Security-Policy": PLAYER_POLICY,
         },
     )
+
+
+def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str) -> Response:
+    """A recording in a bucket: an address there, or its bytes with one `Range`, `If-Range`, `ETag` and HEAD."""
+    tag = _query.etag(row.sha256)
+    if _query.is_unchanged(tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    is_head = request.method == "HEAD"
+    if reading.settings.media_redirect and not is_head and (address := reading.presigned(row)):
+        return RedirectResponse(address, status_code=307, headers={"Cache-Control": "private, max-age=0"})
+    if reading.size(row) is None:
+        raise Gone("The object of this recording is no longer in its bucket.", recording_id=row.id)
+    start, end = _span(row.size_bytes, tag)
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(end - start),
+        "Content-Disposition": f'inline; filename="{filename}"',
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, max-age=0",
+        "Content-Security-Policy": PLAYER_POLICY,
+    }
+    is_part = end - start < row.size_bytes
+    if is_part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
+    content = iter(()) if is_head else reading.stream(row, start, end)
+    return StreamingResponse(content, 206 if is_part else 200, headers=headers, media_type=media_type)
+
+
+def _span(size: int, tag: str) -> tuple[int, int]:
+    """The bytes that are asked for; several ranges at once are answered with all of it, as RFC 9110 allows."""
+    given = request.headers.get("range")
+    if given is None or request.headers.get("if-range", tag) != tag or not usable(given, size):
+        return 0, size
+    match = _RANGE.fullmatch(given.partition("=")[2].strip())
+    if match is None:
+        return 0, size
+    if match[3]:
+        return max(0, size - int(match[3])), size
+    return int(match[1]), min(size, int(match[2]) + 1) if match[2] else size

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from streamrec import channels, deletion, recordings
+from streamrec.archive.places import Reading
 from streamrec.db import Session
 from streamrec.errors import Gone, NotFound
 from streamrec.handlers import _current, _media, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
-from streamrec.models import Origin
+from streamrec.models import Origin, Store
 
 _SORT_KINDS: dict[str, type] = {"id": int, "start_time": datetime, "end_time": datetime, "created_at": datetime}
 
@@ -119,8 +120,19 @@ def get_recording_media(recording_id: int) -> Reply:
         if row.origin is not Origin.CAPTURED:
             raise NotFound("A registered recording has no file here: its path is only a label.", rule="registered")
         name = recordings.file_name(session, recording_id)
+    media_type = _present.media_type(row.format, row.codecs)
+    if row.store is Store.S3:
+        return _media.stored(Reading(_current.settings()), row, media_type=media_type, filename=name)
     path = _media.located(_current.settings().archive_dir, row.path)
     if path is None:
-        raise Gone("The file of this recording is no longer in the archive.", recording_id=recording_id)
-    media_type = _present.media_type(row.format, row.codecs)
+        return _moved(recording_id)
     return _media.archived(path, media_type=media_type, filename=name, version=row.sha256)
+
+
+def _moved(recording_id: int) -> Reply:
+    """The file was not there; it may have gone to the bucket after its row was read."""
+    with Session.begin() as session:
+        is_there = recordings.get(session, recording_id).store is Store.S3
+    if is_there:
+        return get_recording_media(recording_id)
+    raise Gone("The file of this recording is no longer in the archive.", recording_id=recording_id)

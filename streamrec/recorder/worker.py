@@ -24,7 +24,7 @@ import structlog
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from streamrec import __version__, captures, db, deletion, logs, roots, schema
+from streamrec import __version__, captures, db, deletion, handover, logs, roots, schema
 from streamrec.archive.files import Tree
 from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
@@ -47,6 +47,7 @@ from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.select import Sources
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Status, Totals
+from streamrec.recorder.steward import Duty, Steward
 from streamrec.recorder.supervisor import Supervisor
 from streamrec.recorder.tools import Limits, Tools
 from streamrec.settings import Settings
@@ -58,6 +59,7 @@ WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database
 REPORT_SECONDS: Final = 4.0  # what a growing file has; a change of state is told at once
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
+HANDOVER_SECONDS: Final = 10.0
 ROOT_SECONDS: Final = 5.0
 ROOT_MISSING_SECONDS: Final = 2.0
 UNHURRIED_SECONDS: Final = 120.0  # for handing over everything, when nothing presses
@@ -236,6 +238,7 @@ class _Worker:
             self._account(spool, archive, heirs),
             self._inherit(supervisor, heirs, children),
             self._watch_root(),
+            stack.enter_context(closing(self._steward())).run(),
         ]
         async with background(tasks) as failed:
             await asyncio.to_thread(replacement.relieve)
@@ -284,6 +287,14 @@ class _Worker:
         while True:
             await asyncio.sleep(INHERIT_SECONDS)
             await asyncio.to_thread(_attempted, look)
+
+    def _steward(self) -> Steward:
+        """Who sees to what is not urgent, and never keeps a capture waiting."""
+        duties = [
+            Duty("hand-over", HANDOVER_SECONDS, partial(handover.run, self.settings)),
+            Duty("removal of objects", HANDOVER_SECONDS, partial(handover.sweep, self.settings)),
+        ]
+        return Steward(duties, lock=self.settings.run_dir / "steward.lock", may_work=lambda: not self.root.fault)
 
     async def _watch_root(self) -> None:
         """See whether the archive's disk is there."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from streamrec import audit
 from streamrec.archive import layout
-from streamrec.audit import Depth
+from streamrec.archive.looking import Depth
 from streamrec.clock import now
 from streamrec.models import Coverage, CoverageKind, FileFormat, Garbage, Recording
 from streamrec.recorder.facts import SegmentOpened

@@ -1,0 +1,110 @@
+"""Where one recording's bytes are, and how to read them whatever that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol
+
+from streamrec.archive import storage
+from streamrec.archive.files import Tree
+from streamrec.archive.storage import Bucket, Storage, StorageAway
+from streamrec.models import Store
+from streamrec.settings import Settings
+
+_CHUNK: Final = 1 << 18  # bytes
+
+
+class Placed(Protocol):
+    """A row that says where its bytes are: a Recording, or what was selected of one."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def object_key(self) -> str | None: ...
+
+
+def bucket(settings: Settings) -> Storage:
+    """The bucket of the settings. Raises StorageAway if they name none."""
+    if settings.s3_bucket is None:
+        raise StorageAway("The recording lies in a bucket, and the settings name none (s3_bucket).")
+    secret = settings.s3_secret_key
+    return storage.bucket(
+        Bucket(
+            settings.s3_bucket,
+            settings.s3_endpoint,
+            settings.s3_region,
+            settings.s3_access_key,
+            secret.get_secret_value() if secret else None,
+            settings.s3_path_style,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Reads an instance's recordings. Its methods raise FileNotFoundError, StorageAway, or OSError as disks do."""
+
+    settings: Settings
+
+    def read(self, row: Placed, start: int, length: int) -> bytes:
+        """Up to `length` bytes from `start` on."""
+        if row.store is Store.S3:
+            return bucket(self.settings).read(_object(row), start, length)
+        with Tree(self.settings.archive_dir) as tree:
+            descriptor = tree.open(row.path)
+        try:
+            return os.pread(descriptor, length, start)
+        finally:
+            os.close(descriptor)
+
+    def stream(self, row: Placed, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes `[start, end)` in chunks."""
+        if row.store is Store.S3:
+            return bucket(self.settings).stream(_object(row), start, end)
+        with Tree(self.settings.archive_dir) as tree:
+            descriptor = tree.open(row.path)
+        return _chunks(descriptor, start, end)
+
+    def size(self, row: Placed) -> int | None:
+        """Bytes; None if it is not there."""
+        if row.store is Store.S3:
+            return bucket(self.settings).size(_object(row))
+        try:
+            with Tree(self.settings.archive_dir) as tree:
+                descriptor = tree.open(row.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def presigned(self, row: Placed) -> str | None:
+        """An address that opens it for a while; None if it lies here."""
+        if row.store is not Store.S3:
+            return None
+        lifetime = timedelta(seconds=self.settings.media_redirect_seconds)
+        return bucket(self.settings).presigned(_object(row), lifetime)
+
+
+def _object(row: Placed) -> str:
+    assert row.object_key is not None, "a row that says s3 names its object"
+    return row.object_key
+
+
+def _chunks(descriptor: int, start: int, end: int | None) -> Iterator[bytes]:
+    try:
+        while end is None or start < end:
+            wanted = _CHUNK if end is None else min(_CHUNK, end - start)
+            chunk = os.pread(descriptor, wanted, start)
+            if not chunk:
+                return
+            start += len(chunk)
+            yield chunk
+    finally:
+        os.close(descriptor)

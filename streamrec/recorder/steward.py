@@ -1,0 +1,106 @@
+"""Upkeep beside the captures: one recorder of a data folder does it, in threads, and again where it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from streamrec import db
+from streamrec.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS: Final = 1.0
+FIRST_AWAY_SECONDS: Final = 5.0
+LONGEST_AWAY_SECONDS: Final = 300.0
+
+
+@dataclass(slots=True)
+class Duty:
+    """A piece of upkeep. `work` blocks, may be broken off at any point, and raises when something is away."""
+
+    name: str
+    every_seconds: float
+    work: Callable[[], object]
+    due_at: float = 0.0  # monotonic
+    failures: int = 0
+
+
+class Steward:
+    """Does its duties, each in a thread and none twice at a time, for as long as it holds the lock."""
+
+    def __init__(
+        self,
+        duties: Sequence[Duty],
+        *,
+        lock: Path,
+        may_work: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is begun while `may_work` is false, as when the archive's disk is away."""
+        self._duties = duties
+        self._lock = lock
+        self._may_work = may_work
+        self._monotonic = monotonic
+        self._holder = -1
+
+    async def run(self) -> None:
+        """For ever."""
+        await asyncio.gather(*(self._keep_up(duty) for duty in self._duties))
+
+    async def _keep_up(self, duty: Duty) -> None:
+        while True:
+            if self._monotonic() >= duty.due_at and self._may_work() and self._holds():
+                await asyncio.to_thread(self.attempt, duty)
+            await asyncio.sleep(TICK_SECONDS)
+
+    def attempt(self, duty: Duty) -> None:
+        """Do a duty now, and set when it is due again."""
+        try:
+            duty.work()
+        except (Unavailable, SQLAlchemyError, OSError) as exc:
+            self._failed(duty, exc)
+            return
+        if duty.failures:
+            log.info("upkeep goes on", duty=duty.name)
+        duty.failures = 0
+        duty.due_at = self._monotonic() + duty.every_seconds
+
+    def _failed(self, duty: Duty, exc: Exception) -> None:
+        """Wait twice as long each time; say it once."""
+        wait = min(LONGEST_AWAY_SECONDS, FIRST_AWAY_SECONDS * 2**duty.failures)
+        duty.failures = min(duty.failures + 1, 10)
+        duty.due_at = self._monotonic() + wait
+        if duty.failures == 1:
+            is_away = isinstance(exc, Unavailable | OSError) or db.is_away(exc)
+            say = log.warning if is_away else log.error
+            detail = exc.detail if isinstance(exc, Unavailable) else type(exc).__name__
+            say("upkeep fails; it is tried again", duty=duty.name, error=detail, next_try_in_seconds=wait)
+
+    def _holds(self) -> bool:
+        """Whether this process is the one; whoever dies lets go."""
+        if self._holder < 0:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            holder = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(holder)
+                return False
+            self._holder = holder
+        return True
+
+    def close(self) -> None:
+        """Let another recorder do it."""
+        if self._holder >= 0:
+            os.close(self._holder)
+            self._holder = -1
