@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.operations.ops import MigrationScript
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.engine import Engine
 
 from streamrec import db
 from streamrec.errors import Conflict, DatabaseAway, NotReady
 from streamrec.settings import PROJECT
 
+if TYPE_CHECKING:  # a recorder only asks whether the schema is current, and Alembic takes ten megabytes
+    from alembic.config import Config
+    from alembic.operations.ops import MigrationScript
+    from alembic.runtime.migration import MigrationContext
+
 log = structlog.get_logger(__name__)
+
+_REVISION: Final = re.compile(r'^(down_)?revision = (?:"(\w+)"|None)$', re.MULTILINE)
 
 
 def configuration(engine: Engine | None = None) -> Config:
     """Alembic's configuration, bound to `engine` rather than to the settings of the process."""
+    from alembic.config import Config
+
     config = Config(PROJECT / "alembic.ini")
     config.attributes["engine"] = engine
     return config
@@ -34,8 +39,16 @@ def is_ours(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def wanted() -> str | None:
-    """The newest revision in `migrations/`."""
-    return ScriptDirectory.from_config(configuration()).get_current_head()
+    """The newest revision in `migrations/`: the one on which no other is built."""
+    (newest,) = _revisions() - _revisions(built_on=True)
+    return newest
+
+
+def _revisions(*, built_on: bool = False) -> set[str]:
+    """All revisions in `migrations/`, or those on which others are built."""
+    texts = [path.read_text() for path in (PROJECT / "migrations" / "versions").glob("*.py")]
+    found = [match for text in texts for match in _REVISION.finditer(text)]
+    return {match[2] for match in found if match[2] and bool(match[1]) is built_on}
 
 
 def current(engine: Engine) -> str | None:
@@ -60,7 +73,7 @@ def require_current(engine: Engine) -> None:
     found, needed = current(engine), wanted()
     if found == needed:
         return
-    if found is not None and not _is_known(found):
+    if found is not None and found not in _revisions():
         raise NotReady(
             f"The database's schema {found!r} is newer than this streamrec ({needed!r}). Update streamrec."
         )
@@ -87,6 +100,8 @@ def await_current(engine: Engine) -> None:
 
 def upgrade(engine: Engine) -> None:
     """Bring the schema to the newest revision; several processes may try at once."""
+    from alembic import command
+
     found = current(engine)
     command.upgrade(configuration(engine), "head")
     if found != wanted():
@@ -99,6 +114,8 @@ def draft(engine: Engine, message: str) -> None:
     Raises:
         Conflict: it lacks nothing.
     """
+    from alembic import command
+
     written = command.revision(
         configuration(engine), message=message, autogenerate=True, process_revision_directives=_drop_empty
     )
@@ -109,10 +126,3 @@ def draft(engine: Engine, message: str) -> None:
 def _drop_empty(_context: MigrationContext, _revision: object, scripts: list[MigrationScript]) -> None:
     if all(operations.is_empty() for operations in scripts[0].upgrade_ops_list):
         scripts.clear()
-
-
-def _is_known(revision: str) -> bool:
-    try:
-        return ScriptDirectory.from_config(configuration()).get_revision(revision) is not None
-    except CommandError:
-        return False

@@ -114,6 +114,7 @@ class Capture:
             self._kept = None
             take.order = self._rotation.of(self.order)
             take.go_on_from(self._kept_tail)
+            self._kept_tail = None
 
     @property
     def covered_until(self) -> datetime:

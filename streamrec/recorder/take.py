@@ -67,6 +67,7 @@ class Take:
         self._written_at = float("-inf")
         self._received_at = 0.0
         self._next_units: list[Unit] = []
+        self._was_rejoined = False
         self._holes = Holes() if opened.source in UNSTAMPED else None
         self._doubted: list[Unit] = []
         self._dropped_bytes = 0  # when the last unit came that was not doubted
@@ -100,7 +101,7 @@ class Take:
     @property
     def is_rejoined(self) -> bool:
         """Whether the run goes on exactly where the archive ends."""
-        return self._rejoin is not None and self._rejoin.archived is not None
+        return self._was_rejoined or (self._rejoin is not None and self._rejoin.archived is not None)
 
     def receive(self, chunk: Chunk) -> bool:
         """Take bytes in; whether any media has been understood yet."""
@@ -250,6 +251,7 @@ class Take:
         self._tools.totals.media_seconds += length / FLICKS
         self._written_at = self._tools.clock.monotonic()
         self._framer.gathers = True
+        self._was_rejoined, self._rejoin = self.is_rejoined, None  # what it remembers is half a megabyte
 
     @property
     def written_until(self) -> datetime:

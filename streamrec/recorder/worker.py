@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
@@ -19,10 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from streamrec import __version__, captures, db, deletion, handover, logs, roots, schema
 from streamrec.archive.files import Tree
@@ -30,8 +27,8 @@ from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
 from streamrec.media import binary, process
-from streamrec.models import GapReason, Recording
-from streamrec.recorder import ledger, recovery, registry, replacement
+from streamrec.models import GapReason
+from streamrec.recorder import ledger, memory, recovery, registry, replacement, rows
 from streamrec.recorder.background import background, first
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
@@ -75,14 +72,14 @@ def run(settings: Settings) -> None:
         NotReady: there is no ffmpeg that runs, or the schema is not current; the text names the command.
     """
     logs.configure(settings, "recorder")
+    memory.spare()
     found = binary.find(settings.ffmpeg)
     log.info("recorder starting", version=__version__, ffmpeg=found.version, executable=found.path)
     if settings.egress_allow:
         log.warning("special addresses may be captured", allowed=settings.egress_allow)
     engine = db.connect(settings, application="streamrec-recorder")
     worker = _Worker(settings, engine, found)
-    gc.collect()
-    gc.freeze()  # what is loaded lives as long as the process, and looking through it would hold up every capture
+    memory.settle()
     try:
         asyncio.run(worker.run())
     finally:
@@ -254,7 +251,7 @@ class _Worker:
         """Let other recorders take over what they can before the captures end."""
         if not supervisor.has_peers and self.stopping.is_set():
             return
-        if await asyncio.to_thread(_attempted, self.holdings.drain):
+        if await asyncio.to_thread(rows.attempted, self.holdings.drain):
             if not self.stopping.is_set():
                 unhurried = supervisor.hand_over(UNHURRIED_SECONDS, peers_within=PEERS_SECONDS)
                 await first(unhurried, self.stopping.wait())
@@ -286,7 +283,7 @@ class _Worker:
 
         while True:
             await asyncio.sleep(INHERIT_SECONDS)
-            await asyncio.to_thread(_attempted, look)
+            await asyncio.to_thread(rows.attempted, look)
 
     def _steward(self) -> Steward:
         """Who sees to what is not urgent, and never keeps a capture waiting."""
@@ -322,7 +319,7 @@ class _Worker:
             self.changed.clear()
             statuses = {channel_id: Status(since=SystemClock().now()) for channel_id in gone}
             statuses |= {channel_id: replace(c.status) for channel_id, c in supervisor.captures.items()}
-            await asyncio.to_thread(_attempted, partial(self._save, statuses))
+            await asyncio.to_thread(rows.attempted, partial(self._save, statuses))
             await asyncio.sleep(0.1)  # what changes together is written together
 
     def _save(self, statuses: dict[int, Status]) -> None:
@@ -336,7 +333,7 @@ class _Worker:
         while True:
             work = partial(self._settle_past, spool, archive, heirs) if is_past else _settle_present
             is_told = self.root.fault is None and not any(each.pending(1) for each in (spool, *heirs.spools))
-            if is_told and await asyncio.to_thread(_attempted, work):
+            if is_told and await asyncio.to_thread(rows.attempted, work):
                 is_past = False
             await asyncio.sleep(1.0 if is_past else HOLES_SECONDS)
 
@@ -344,16 +341,16 @@ class _Worker:
         if left := deletion.sweep_leftovers(self.settings.archive_dir):
             log.warning("files whose rows are gone cannot be removed", files=left)
         unknown = recovery.quarantine_unknown(
-            archive, spool, quarantine=self.quarantine, known=_known, others=heirs.others
+            archive, spool, quarantine=self.quarantine, known=rows.known, others=heirs.others
         )
         for key in unknown:
             log.warning("a file that nothing explains was set aside", key=key)
-        _fill_holes(GapReason.RECORDER_DOWN, "No recorder was running.", timedelta())
+        rows.fill_holes(GapReason.RECORDER_DOWN, "No recorder was running.", timedelta())
 
 
 def _settle_present() -> None:
     detail = "The channel was enabled too briefly to be captured."
-    _fill_holes(GapReason.DISABLED, detail, timedelta(seconds=HOLES_SECONDS))
+    rows.fill_holes(GapReason.DISABLED, detail, timedelta(seconds=HOLES_SECONDS))
 
 
 class _Heart:
@@ -376,47 +373,12 @@ class _Heart:
     def _run(self) -> None:
         recorder_id, totals, holdings = self._worker.recorder_id, self._worker.totals, self._worker.holdings
         while not self._stopping.wait(self._worker.settings.heartbeat_seconds):
-            _attempted(holdings.beat)
+            rows.attempted(holdings.beat)
         if self.is_leaving:
-            _attempted(lambda: _with_session(lambda session: registry.leave(session, recorder_id, totals)))
-            _attempted(holdings.leave)
+            rows.attempted(lambda: rows.in_session(lambda session: registry.leave(session, recorder_id, totals)))
+            rows.attempted(holdings.leave)
 
 
 def _sweep(children: Path) -> None:
     for pid in process.sweep(children):
         log.warning("a child of a recorder that is gone was killed", pid=pid)
-
-
-def _with_session(work: Callable[[Any], object]) -> None:
-    with db.Session.begin() as session:
-        work(session)
-
-
-def _attempted(work: Callable[[], object]) -> bool:
-    """Do what may fail because the database is away; whether it was done. The next round tries again."""
-    try:
-        work()
-    except Unavailable as exc:
-        log.debug("the database is away", error=exc.detail)
-        return False
-    except SQLAlchemyError as exc:
-        level = log.debug if db.is_away(exc) else log.error
-        level("the database did not take what the recorder says of itself", error=str(exc))
-        return False
-    except OSError as exc:
-        log.error("the disk does not work", error=exc.strerror)
-        return False
-    return True
-
-
-def _known(keys: Any) -> set[str]:
-    """Which of these keys a row speaks of."""
-    with db.Session.begin() as session:
-        return set(session.scalars(sa.select(Recording.path).where(Recording.path.in_(keys))))
-
-
-def _fill_holes(reason: GapReason, detail: str, age: timedelta) -> None:
-    with db.Session.begin() as session:
-        count = ledger.fill_holes(session, reason, detail, age=age)
-    if count:
-        log.warning("time that nothing spoke of was made a gap", gaps=count, reason=reason.value)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from cryptography.hazmat.primitives import padding
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
 from streamrec.models import GapReason
 from streamrec.recorder.fetch.errors import Refused
 
@@ -15,6 +12,10 @@ KEY_BYTES: Final = 16
 
 def decrypted(data: bytes, key: bytes, iv: bytes) -> bytes:
     """The clear segment. Raises Refused (`source_error`) when the key is none or does not fit."""
+    # Here, because few stations need it and it takes three megabytes.
+    from cryptography.hazmat.primitives import padding
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
     if len(key) != KEY_BYTES:
         raise Refused(GapReason.SOURCE_ERROR, "The stream's key is not one of AES-128.")
     decryptor = Cipher(algorithms.AES128(key), modes.CBC(iv)).decryptor()
