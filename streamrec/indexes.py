@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -10,9 +10,11 @@ from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from streamrec import db
 from streamrec.archive import pieces
 from streamrec.archive.pieces import Index, Neighbour, Place
 from streamrec.models import FileFormat, OpenFile, Origin, Recording, RecordingIndex
@@ -37,38 +39,56 @@ class Growing:
 # --- closed files -----------------------------------------------------------------------------------------
 
 
-def add(session: Session, recording_id: int, index: Index) -> Place:
-    """Keep the index of a recording, at the place that follows from the channel's recording before it."""
-    channel_id, run_id, start = session.execute(
-        sa.select(Recording.channel_id, Recording.run_id, Recording.start_time).where(Recording.id == recording_id)
-    ).one()
-    before = last_before(session, channel_id, start)
-    place = pieces.place_after(before, run_id, start, index.header_crc)
-    row = insert(RecordingIndex).values(
-        recording_id=recording_id,
-        data=index.encoded(),
-        number=place.number,
-        discontinuity=place.discontinuity,
+@dataclass(frozen=True, slots=True)
+class New:
+    """The index of a recording that was just made."""
+
+    recording_id: int
+    channel_id: int
+    run_id: UUID | None
+    start_time: datetime
+    index: Index
+
+
+def add_all(session: Session, new: Sequence[New]) -> None:
+    """Keep the indexes of recordings of as many channels, each at its place in the sequence of its channel."""
+    if not new:
+        return
+    before = _lasts_before(session, {each.channel_id: each.start_time for each in new})
+    rows = []
+    for each in new:
+        place = pieces.place_after(
+            before.get(each.channel_id), each.run_id, each.start_time, each.index.header_crc
+        )
+        data = {"recording_id": each.recording_id, "data": each.index.encoded()}
+        rows.append(data | {"number": place.number, "discontinuity": place.discontinuity})
+    session.execute(insert(RecordingIndex).on_conflict_do_nothing(), rows)
+
+
+def _lasts_before(session: Session, starts: Mapping[int, datetime]) -> dict[int, Neighbour]:
+    """The last captured recording before each channel's start, by channel."""
+    asked = (
+        sa.func.unnest(
+            sa.cast(list(starts), postgresql.ARRAY(sa.BigInteger)),
+            sa.cast(list(starts.values()), postgresql.ARRAY(db.Instant())),
+        )
+        .table_valued(sa.column("channel_id", sa.BigInteger), sa.column("start", db.Instant()))
+        .render_derived("asked")
     )
-    session.execute(row.on_conflict_do_nothing())
-    return place
-
-
-def last_before(session: Session, channel_id: int, start: datetime) -> Neighbour | None:
-    """The channel's last captured recording that begins before `start`."""
-    statement = (
+    last = (
         sa.select(*_BOUNDS, *_INDEX)
         .outerjoin(RecordingIndex, RecordingIndex.recording_id == Recording.id)
         .where(
-            Recording.channel_id == channel_id,
+            Recording.channel_id == asked.c.channel_id,
             Recording.origin == Origin.CAPTURED,
-            Recording.start_time < start,
+            Recording.start_time < asked.c.start,
         )
         .order_by(Recording.start_time.desc())
         .limit(1)
+        .lateral()
     )
-    row = session.execute(statement).one_or_none()
-    return None if row is None else _neighbour(*row)
+    found = session.execute(sa.select(asked.c.channel_id, *last.c).select_from(asked.join(last, sa.true())))
+    return {row[0]: _neighbour(*row[1:]) for row in found}
 
 
 def _neighbour(
@@ -137,9 +157,9 @@ def grow(session: Session, files: Sequence[tuple[int, Growing]]) -> None:
     session.execute(_DROP, {"channels": [channel_id for channel_id, _ in files]})
 
 
-def close(session: Session, uuid: UUID) -> None:
-    """The file of this id is a recording now, or never will be."""
-    session.execute(sa.delete(OpenFile).where(OpenFile.uuid == uuid))
+def close_all(session: Session, uuids: Sequence[UUID]) -> None:
+    """The files of these ids are recordings now, or never will be."""
+    session.execute(sa.delete(OpenFile).where(OpenFile.uuid.in_(uuids)))
 
 
 class Open(NamedTuple):

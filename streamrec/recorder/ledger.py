@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from streamrec import db, indexes
 from streamrec.archive import pieces as piece_index
+from streamrec.indexes import New
 from streamrec.models import Coverage, CoverageKind, GapReason, Origin, Recording, Run
 from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
 
@@ -71,7 +72,7 @@ def record(session: Session, fact: Fact) -> None:
             ended = sa.update(Run).where(Run.id == fact.run_id)
             session.execute(ended.values(end_time=fact.end_time, end_reason=fact.reason))
         case SegmentClosed():
-            _add_recording(session, fact)
+            _add_recordings(session, [fact])
         case GapNoted():
             _set_gap(session, fact)
 
@@ -92,42 +93,82 @@ def _start_run(session: Session, fact: RunStarted) -> None:
     session.execute(row.on_conflict_do_nothing(index_elements=[Run.id]))
 
 
-def _add_recording(session: Session, fact: SegmentClosed) -> None:
-    """The coverage row proves that the fact was replayed before, even if the recording is deleted by now."""
-    if session.scalar(sa.select(sa.exists().where(Coverage.uuid == fact.uuid))):
+def record_all(session: Session, facts: Sequence[Fact]) -> None:
+    """Make rows of facts, in order; of files of different channels that follow each other, together.
+
+    All channels close a file at the full minute, and each statement costs more than what it does.
+    """
+    closed: dict[int, SegmentClosed] = {}
+    for fact in facts:
+        if isinstance(fact, SegmentClosed) and fact.channel_id not in closed:
+            closed[fact.channel_id] = fact
+            continue
+        _add_recordings(session, list(closed.values()))
+        closed.clear()
+        if isinstance(fact, SegmentClosed):
+            closed[fact.channel_id] = fact
+        else:
+            record(session, fact)
+    _add_recordings(session, list(closed.values()))
+
+
+def _add_recordings(session: Session, facts: Sequence[SegmentClosed]) -> None:
+    """Of one channel each. A coverage row proves that a fact was replayed, even if the recording is gone now."""
+    uuids = [fact.uuid for fact in facts]
+    known = set(session.scalars(sa.select(Coverage.uuid).where(Coverage.uuid.in_(uuids)))) if uuids else set()
+    facts = [fact for fact in facts if fact.uuid not in known]
+    if not facts:
         return
-    recording = sa.insert(Recording).values(
-        uuid=fact.uuid,
-        channel_id=fact.channel_id,
-        run_id=fact.run_id,
-        source_index=sa.select(Run.source_index).where(Run.id == fact.run_id).scalar_subquery(),
-        origin=Origin.CAPTURED,
-        start_time=fact.start_time,
-        end_time=fact.end_time,
-        path=fact.key,
-        size_bytes=fact.size_bytes,
-        sha256=fact.sha256,
-        format=fact.format,
-        codecs=fact.codecs,
-        truncated=fact.truncated,
-        epoch=fact.epoch,
-        version=1,
+    runs = sa.select(Run.id, Run.source_index).where(Run.id.in_({fact.run_id for fact in facts}))
+    sources = {row[0]: row[1] for row in session.execute(runs)}
+    rows = [_recording(fact) | {"source_index": sources.get(fact.run_id)} for fact in facts]
+    inserted = session.execute(sa.insert(Recording).returning(Recording.uuid, Recording.id), rows)
+    ids = {row[0]: row[1] for row in inserted}
+    session.execute(sa.insert(Coverage), [_coverage(fact, ids[fact.uuid]) for fact in facts])
+    indexes.close_all(session, uuids)
+    indexes.add_all(
+        session,
+        [
+            New(ids[fact.uuid], fact.channel_id, fact.run_id, fact.start_time, _index(fact.index))
+            for fact in facts
+            if fact.index is not None
+        ],
     )
-    recording_id = session.scalars(recording.returning(Recording.id)).one()
-    session.execute(
-        sa.insert(Coverage).values(
-            uuid=fact.uuid,
-            channel_id=fact.channel_id,
-            kind=CoverageKind.RECORDED,
-            start_time=fact.start_time,
-            end_time=fact.end_time,
-            recording_id=recording_id,
-            epoch=fact.epoch,
-        )
-    )
-    indexes.close(session, fact.uuid)
-    if fact.index is not None:
-        indexes.add(session, recording_id, piece_index.decoded(base64.b64decode(fact.index)))
+
+
+def _recording(fact: SegmentClosed) -> dict[str, object]:
+    return {
+        "uuid": fact.uuid,
+        "channel_id": fact.channel_id,
+        "run_id": fact.run_id,
+        "origin": Origin.CAPTURED,
+        "start_time": fact.start_time,
+        "end_time": fact.end_time,
+        "path": fact.key,
+        "size_bytes": fact.size_bytes,
+        "sha256": fact.sha256,
+        "format": fact.format,
+        "codecs": fact.codecs,
+        "truncated": fact.truncated,
+        "epoch": fact.epoch,
+        "version": 1,
+    }
+
+
+def _coverage(fact: SegmentClosed, recording_id: int) -> dict[str, object]:
+    return {
+        "uuid": fact.uuid,
+        "channel_id": fact.channel_id,
+        "kind": CoverageKind.RECORDED,
+        "start_time": fact.start_time,
+        "end_time": fact.end_time,
+        "recording_id": recording_id,
+        "epoch": fact.epoch,
+    }
+
+
+def _index(text: str) -> piece_index.Index:
+    return piece_index.decoded(base64.b64decode(text))
 
 
 def _set_gap(session: Session, fact: GapNoted) -> None:
@@ -278,8 +319,7 @@ class Ledger:
         """All at once; if the database refuses one of them, one after the other to find which."""
         try:
             with db.Session.begin() as session:
-                for fact in facts:
-                    record(session, fact)
+                record_all(session, facts)
         except DBAPIError as exc:
             if db.is_away(exc):
                 raise

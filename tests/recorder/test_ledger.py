@@ -210,3 +210,18 @@ def test_stopping_replays_what_is_left(engine: Engine, tmp_path: Path):
     assert replay.stop(10)
     with db.Session.begin() as session:
         assert len(spans(session)) == 300
+
+
+def test_files_of_many_channels_become_rows_together_and_each_once(session: OrmSession):
+    """Also when one of them is a row already, and when a channel has two of them."""
+    made = [channel(session, keyname=f"many-chan{number}").id for number in range(3)]
+    runs = [started(channel_id) for channel_id in made]
+    files = [replace(closed(run, 0, 60), key=f"{run.run_id}.mp3") for run in runs]
+    later = closed(runs[0], 60, 120)
+    ledger.record_all(session, [*runs, files[1]])
+
+    ledger.record_all(session, [*files, later, *(RunEnded(run.run_id, at(120), "stalled") for run in runs)])
+
+    rows = session.execute(sa.select(Coverage.channel_id, Coverage.start_time).order_by(Coverage.channel_id)).all()
+    assert sorted(rows) == sorted([*((each, at(0)) for each in made), (made[0], at(60))])
+    assert session.scalar(sa.select(sa.func.count()).select_from(Recording)) == 4
