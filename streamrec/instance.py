@@ -53,7 +53,9 @@ def run(
         schema.upgrade(engine)
         db.Session.configure(bind=engine)
         greeting = _Greeting(settings, notes)
-        Supervisor([_recorder(may_record), _api(SERVING), _jobs(), *extra], on_tick=greeting.give_once_up).run()
+        children = [_recorder(may_record), _api(SERVING), _jobs(), *extra]
+        cap = settings.restart_cap_seconds
+        Supervisor(children, restart_cap_seconds=cap, on_tick=greeting.give_once_up).run()
 
 
 def run_api(settings: Settings, gunicorn_options: Sequence[str]) -> None:

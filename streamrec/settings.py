@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(2.0, gt=0, le=2.0)
     sync_seconds: float = Field(2.0, gt=0)
     stop_seconds: float = Field(4.0, gt=0)
+    restart_cap_seconds: float = Field(5.0, gt=0)
     retry_cap_seconds: float = Field(15.0, gt=0)
     source_attempts: int = Field(3, ge=1, le=1000)
     source_patience_seconds: float = Field(10.0, ge=1)

@@ -21,8 +21,8 @@ from streamrec.errors import NotReady
 log = structlog.get_logger(__name__)
 
 PID_VARIABLE = "STREAMREC_UP_PID"  # tells children whom to ask when all of it is to stop
-BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-SETTLED_SECONDS = 30.0  # a child that lived this long starts again from the shortest back-off
+BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # what is not recorded meanwhile is lost
+SETTLED_SECONDS = 10.0  # a child that lived this long starts again from the shortest back-off
 TICK_SECONDS = 0.5
 EX_CONFIG = 78  # sysexits.h
 
@@ -61,8 +61,16 @@ class Supervisor:
     They share this process's group and terminal, and have a lifeline to it: none of them outlives it.
     """
 
-    def __init__(self, children: Sequence[Child], *, on_tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        restart_cap_seconds: float = BACKOFF_SECONDS[-1],
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`restart_cap_seconds` is the longest wait before a child that died again is started again."""
         self._children = children
+        self._restart_cap_seconds = restart_cap_seconds
         self._on_tick = on_tick
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
@@ -77,7 +85,7 @@ class Supervisor:
     def _watch(self, lifeline_end: int) -> None:
         while True:
             for child in self._children:
-                _tend(child, lifeline_end)
+                _tend(child, lifeline_end, self._restart_cap_seconds)
             self._on_tick()
             try:
                 number = self._signals.get(timeout=TICK_SECONDS)
@@ -105,7 +113,7 @@ class Supervisor:
         self._signals.put(number)  # the only kind of queue that a signal handler may use
 
 
-def _tend(child: Child, lifeline_end: int) -> None:
+def _tend(child: Child, lifeline_end: int, cap_seconds: float) -> None:
     """Start `child` if it is due; note its death if it has died.
 
     Raises:
@@ -123,7 +131,7 @@ def _tend(child: Child, lifeline_end: int) -> None:
         raise NotReady(f"The {child.name} cannot run here; it said above what is missing.")
     if moment - child.started > SETTLED_SECONDS:
         child.deaths = 0
-    wait = BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS) - 1)]
+    wait = min(cap_seconds, BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS) - 1)])
     child.deaths += 1
     child.process, child.start_at = None, moment + wait
     log.error(f"{child.name} ended", status=status, deaths_in_a_row=child.deaths, restart_in_seconds=wait)

@@ -192,9 +192,25 @@ class Tree:
             os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, so that no power cut takes them with what is in them.
+
+    Raises OSError.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(mode=0o750, exist_ok=True)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
 def _made(path: Path) -> int:
     """A descriptor of the folder, created if it is missing."""
-    path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    make_folder(path)
     return _opened(path)
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import structlog
 
+from streamrec.archive import files
 from streamrec.clock import now
 from streamrec.errors import Conflict
 from streamrec.recorder import journal
@@ -65,7 +66,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        files.make_folder(folder)
         self._folder = folder
         self.has_news = threading.Event()
         """Set with every fact; whoever makes rows of them clears it."""

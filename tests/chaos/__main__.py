@@ -12,7 +12,7 @@ import click
 from tests.chaos import course, plan
 from tests.chaos.plan import KINDS
 
-SCOPES = sorted({kind.scope for kind in KINDS.values()})
+SCOPES = sorted({kind.scope for kind in KINDS.values() if kind.weight})
 
 
 @click.command()
@@ -23,6 +23,7 @@ SCOPES = sorted({kind.scope for kind in KINDS.values()})
 )
 @click.option("--every", default=5.0, show_default=True, help="Seconds between faults.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Only these kinds of faults.")
+@click.option("--kills", type=click.IntRange(1), help="Nothing but so many kills, 0.1 to 3 s apart.")
 @click.option("--replay", type=click.Path(exists=True, path_type=Path), help="A plan.json that was kept.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where everything is kept; a new one if not given."
@@ -34,6 +35,7 @@ def main(
     seconds: float,
     every: float,
     scopes: tuple[str, ...],
+    kills: int | None,
     replay: Path | None,
     folder: Path | None,
     only_draw: bool,
@@ -43,7 +45,11 @@ def main(
         drawn = plan.read(replay.read_text())
     else:
         seed = int(time.time()) if seed is None else seed
-        drawn = plan.draw(seed, channels, seconds, every, scopes or SCOPES)
+        drawn = (
+            plan.draw(seed, channels, seconds, every, scopes or SCOPES)
+            if kills is None
+            else plan.kills(seed, channels, kills)
+        )
     if only_draw:
         click.echo(drawn.written())
         return

@@ -26,7 +26,10 @@ def run(plan: Plan, folder: Path) -> Verdict:
         started = time.monotonic() - began
         _await_moment(began + QUIET_SECONDS / 2)
         before = _beside_captures(world)
-        _play(world, plan, began)
+        if plan.waits:
+            _play_in_turn(world, plan)
+        else:
+            _play(world, plan, began)
         _heal(world)
         strays = verdict.strays(world)
         after = _beside_captures(world)
@@ -60,6 +63,17 @@ def _play(world: World, plan: Plan, began: float) -> None:
         world.done.append(done)
         heapq.heappush(due, (at + step.seconds, next(order), done, step, begin(world, step)))
     _await_moment(began + plan.seconds)
+
+
+def _play_in_turn(world: World, plan: Plan) -> None:
+    """Each step when it is time, counted from the moment at which there is a recorder again."""
+    for step in plan.steps:
+        programs.eventually(world.recorder, RUNNING_SECONDS, "there is a recorder", every=0.02)
+        _await_moment(time.monotonic() + step.at)
+        done = Done(step.kind, step.channel, time.time())
+        done.ended = done.began
+        world.done.append(done)
+        begin(world, step)
 
 
 def _await_moment(moment: float) -> None:

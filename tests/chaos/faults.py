@@ -122,9 +122,24 @@ def _database(world: World, kind: str) -> Undo:
                 backends[0].kill()
         elif kind == "database_restart":
             os.kill(postmaster.pid, signal.SIGQUIT)  # immediate: postgres(1)
+        elif kind == "database_kill":
+            _kill([postmaster, *postmaster.children()])
         else:
             return _frozen([postmaster, *postmaster.children()])
     return _nothing
+
+
+def _kills(world: World, kind: str) -> Undo:
+    """The machine loses its processes at once; whoever keeps them starts them again."""
+    if kind == "all_kill" and (recorder := world.recorder()) is not None:
+        recorder.kill()
+    return _database(world, "database_kill")
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _frozen(processes: list[psutil.Process]) -> Undo:
@@ -154,4 +169,4 @@ def _disk(world: World, _: str) -> Undo:
     return lambda: filler.unlink(missing_ok=True)
 
 
-_SCOPES = {"recorder": _recorder, "database": _database, "disk": _disk}
+_SCOPES = {"recorder": _recorder, "database": _database, "disk": _disk, "kills": _kills}

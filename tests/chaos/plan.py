@@ -16,7 +16,7 @@ HEALING_SECONDS: Final = 25.0  # without a new fault in the end
 class Kind:
     """A fault: what it befalls, its length at most, how often it is drawn, the seconds of rest after it."""
 
-    scope: str  # "source", "channel", "recorder", "database" or "disk"
+    scope: str  # "source", "channel", "recorder", "database", "disk" or "kills"
     seconds: float
     weight: int = 3
     rest: float = 12.0
@@ -50,7 +50,12 @@ KINDS: Final = {
     "database_restart": Kind("database", 0, 2, 15),
     "database_freeze": Kind("database", 4, 2, 12),
     "disk_full": Kind("disk", 5, 2, 15),
+    "database_kill": Kind("kills", 0, 0),
+    "all_kill": Kind("kills", 0, 0),
 }
+KILLS: Final = {"recorder_kill": 6, "backend_kill": 2, "database_kill": 1, "all_kill": 1}
+"""What `kills` draws from, by weight."""
+KILL_SECONDS: Final = (0.1, 3.0)  # after the start of the recorder: often before all is up again
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Plan:
     channels: int
     seconds: float
     steps: tuple[Step, ...]
+    waits: bool = False
+    """Whether each step waits until there is a recorder, and `at` counts from there."""
 
     def written(self) -> str:
         """As JSON, for `--replay`."""
@@ -89,7 +96,7 @@ def draw(seed: int, channels: int, seconds: float, every: float, scopes: Sequenc
     What befalls one thing never meets itself; different things fail together.
     """
     dice = random.Random(seed)
-    kinds = {name: kind for name, kind in KINDS.items() if kind.scope in scopes}
+    kinds = {name: kind for name, kind in KINDS.items() if kind.scope in scopes and kind.weight}
     first = list(kinds)
     dice.shuffle(first)
     busy: dict[str, float] = {}
@@ -99,6 +106,14 @@ def draw(seed: int, channels: int, seconds: float, every: float, scopes: Sequenc
         if step is not None:
             steps.append(step)
     return Plan(seed, channels, seconds, tuple(steps))
+
+
+def kills(seed: int, channels: int, count: int) -> Plan:
+    """A plan with nothing but so many kills, each a random moment after a recorder has started again."""
+    dice = random.Random(seed)
+    names = dice.choices(list(KILLS), list(KILLS.values()), k=count)
+    steps = tuple(Step(round(dice.uniform(*KILL_SECONDS), 3), name, None, 0.0) for name in names)
+    return Plan(seed, channels, 0.0, steps, waits=True)
 
 
 def _times(seconds: float, every: float) -> Iterator[float]:

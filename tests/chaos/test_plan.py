@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.chaos import plan
 from tests.chaos.plan import HEALING_SECONDS, KINDS, QUIET_SECONDS
 
-SCOPES = sorted({kind.scope for kind in KINDS.values()})
+SCOPES = sorted({kind.scope for kind in KINDS.values() if kind.weight})
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 200), st.floats(60, 600), st.floats(1, 30))
@@ -48,4 +48,4 @@ def test_a_long_plan_has_every_kind() -> None:
     """Each once, before any comes again by its weight."""
     drawn = plan.draw(1, 20, 600, 5, SCOPES)
 
-    assert {step.kind for step in drawn.steps} == set(KINDS)
+    assert {step.kind for step in drawn.steps} == {name for name, kind in KINDS.items() if kind.weight}

@@ -23,3 +23,15 @@ def test_a_minute_of_chaos_violates_nothing(tmp_path: Path) -> None:
 
     assert {step.kind for step in drawn.steps} >= KINDS  # what it must have, if plans are ever drawn otherwise
     assert found.violations == [], found.written()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_fifty_kills_at_random_moments_violate_nothing(tmp_path: Path) -> None:
+    """The recorder, the database's backends, the whole database, or all of it, often before it is up again."""
+    drawn = plan.kills(SEED, 4, 50)
+
+    found = course.run(drawn, tmp_path)
+
+    assert {step.kind for step in drawn.steps} == set(plan.KILLS)
+    assert found.violations == [], found.written()

@@ -28,6 +28,7 @@ class Instance(door.Instance):
             STREAMREC_AUTH="open",
             STREAMREC_API_WORKERS="1",
             STREAMREC_LOG_FORMAT="json",
+            STREAMREC_RESTART_CAP_SECONDS="0.5",
             STREAMREC_RETRY_CAP_SECONDS="2",  # a test cannot wait a quarter of a minute for the dice
         )
         self.client = httpx.Client(base_url=self.address, timeout=10)

@@ -98,7 +98,7 @@ def test_a_child_that_ends_is_started_again_later_and_later(child: Callable[...,
 
     Supervisor([ending], on_tick=stop_when(note)).run()
 
-    assert [round(waits[deaths], 1) for deaths in (1, 2, 3)] == [0.5, 1.0, 2.0]
+    assert [round(waits[deaths], 1) for deaths in (1, 2, 3)] == [0.1, 0.5, 1.0]
 
 
 def test_a_child_that_may_not_start_yet_is_waited_for(child: Callable[..., Child], tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Real file systems after a power cut: an image is copied while it is mounted, and the copy mounted elsewhere.
+
+What a copy holds is what the kernel had written to the device by then, which is what a disk would hold. Needs
+root, a loop device, and mkfs of the file system.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+from sqlalchemy.engine import Engine
+
+from streamrec import db
+from streamrec.recorder.facts import Fact
+from streamrec.settings import Settings
+from tests.crash import calls, databases, oracle, workload
+
+MEGABYTES: Final = {"ext4": 24, "xfs": 320}
+PACE_SECONDS: Final = 0.03  # after each fact; a life is over too soon to be copied in its middle
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An image, and what the database had been told before it was copied."""
+
+    image: Path
+    told: list[Fact]
+
+
+@contextmanager
+def mounted(image: Path, place: Path) -> Iterator[None]:
+    """The file system of an image, at `place`."""
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def made(kind: str, folder: Path) -> Path:
+    """An image with an empty file system."""
+    image = folder / f"{kind}.img"
+    with image.open("wb") as file:
+        file.truncate(MEGABYTES[kind] << 20)
+    subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
+    return image
+
+
+def copies(settings: Settings, image: Path, folder: Path, draw: random.Random) -> Iterator[Copy]:
+    """Live once in the mounted image, where `settings.data_dir` is, and copy it meanwhile at random moments."""
+    ours, theirs = calls.CONTEXT.Pipe(duplex=False)
+    process = calls.CONTEXT.Process(target=workload.child, args=(settings, theirs, PACE_SECONDS))
+    process.start()
+    theirs.close()
+    assert process.pid is not None
+    calls.await_stop(process.pid)
+    os.kill(process.pid, signal.SIGCONT)
+    told: list[Fact] = []
+    number = 0
+    while process.is_alive():
+        time.sleep(draw.uniform(0.0, 2 * PACE_SECONDS))
+        told += workload.received(ours)
+        number += 1
+        copy = folder / f"copy-{number}.img"
+        subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
+        yield Copy(copy, list(told))
+    process.join()
+    process.close()
+    ours.close()
+
+
+def life(
+    settings: Settings, engine: Engine, kind: str, folder: Path, draw: random.Random
+) -> tuple[int, list[str]]:
+    """One life on a file system of `kind`: how many copies were looked at, and what was wrong with them."""
+    image, disk, elsewhere = made(kind, folder), folder / "disk", folder / "elsewhere"
+    oracle.prepare(settings, engine)
+    with mounted(image, disk):
+        found = list(copies(settings.model_copy(update={"data_dir": disk / "data"}), image, folder, draw))
+    wrong = []
+    for copy in found:
+        oracle.tell(settings, engine, copy.told)
+        with mounted(copy.image, elsewhere):
+            after = settings.model_copy(update={"data_dir": elsewhere / "data"})
+            wrong += [f"{copy.image.name}: {fault}" for fault in oracle.faults(after, copy.told)]
+        copy.image.unlink()
+    return len(found), wrong
+
+
+@click.command()
+@click.option("--kind", default="ext4", show_default=True, type=click.Choice(sorted(MEGABYTES)))
+@click.option("--lives", default=10, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def main(kind: str, lives: int, seed: int) -> None:
+    """Copy a mounted image while a recorder writes into it, mount each copy, start, and look."""
+    draw, count, wrong = random.Random(seed), 0, 0
+    with databases.fresh() as settings, tempfile.TemporaryDirectory() as folder:
+        engine = db.connect(settings, application="crash-oracle")
+        for number in range(lives):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            looked_at, found = life(settings, engine, kind, place, draw)
+            for line in found:
+                click.echo(line)
+            count, wrong = count + looked_at, wrong + len(found)
+        engine.dispose()
+    click.echo(f"{count} copies of {kind}, {wrong} faults")
+    raise SystemExit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
