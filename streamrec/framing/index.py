@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mmap
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 from streamrec.framing import adts, mp3
 from streamrec.framing.frames import Frame
@@ -32,13 +34,9 @@ class Frames:
 
     def at(self, fraction: Fraction) -> int:
         """The first frame that begins at or after this fraction of the whole; how many there are if none does."""
-        target = fraction * sum(self.durations)
-        time = 0
-        for index, duration in enumerate(self.durations):
-            if time >= target:
-                return index
-            time += duration
-        return len(self.durations)
+        starts = list(accumulate(self.durations, initial=0))
+        target = -(-fraction.numerator * starts[-1] // fraction.denominator)  # flicks, rounded up
+        return bisect_left(starts, target)
 
 
 def is_indexed(format: FileFormat) -> bool:  # noqa: A002 - the column's word
@@ -51,17 +49,21 @@ def indexed(data: Buffer, format: FileFormat) -> Frames:  # noqa: A002
     parse, size, start = _KINDS[format]
     offsets: list[int] = []
     durations: list[int] = []
+    known: dict[bytes, Frame] = {}  # a radio has few different headers, and looking one up is a third of the price
     position, end = 0, len(data)
     while position <= end - size:
         head = data[position : position + size]
-        frame = parse(head) if head[0] == 0xFF else None
+        frame = known.get(head)
         if frame is None:
-            found = start.search(data, position + 1)
-            position = end if found is None else found.start()
-            continue
-        if position + frame.length > end:
+            frame = parse(head) if head[0] == 0xFF else None
+            if frame is None:
+                found = start.search(data, position + 1)
+                position = end if found is None else found.start()
+                continue
+            known[head] = frame
+        if position + frame[0] > end:
             break
         offsets.append(position)
-        durations.append(frame.duration)
-        position += frame.length
+        durations.append(frame[1])
+        position += frame[0]
     return Frames([*offsets, end if offsets else 0], durations)
