@@ -26,6 +26,7 @@ from streamrec.handlers._checks import AnswerChecksMiddleware, RequestChecksMidd
 from streamrec.handlers._document import Document
 from streamrec.handlers._guard import Guard
 from streamrec.handlers._observe import Observed
+from streamrec.handlers._origins import Origins
 from streamrec.handlers._pages import Pages
 from streamrec.handlers._problems import Answers
 from streamrec.handlers._rules import Rules
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> connexion.AsyncApp:
         lifespan=_lifespan(settings, threads),
         middlewares=[
             partial(Observed, settings=settings),
+            partial(Origins, settings=settings),
             partial(Answers, allowed=document.methods()),
             partial(Guard, settings=settings, is_upload=document.uploads()),
             partial(Pages, settings=settings, document=document),

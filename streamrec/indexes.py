@@ -62,7 +62,16 @@ def add_all(session: Session, new: Sequence[New]) -> None:
         )
         data = {"recording_id": each.recording_id, "data": each.index.encoded()}
         rows.append(data | {"number": place.number, "discontinuity": place.discontinuity})
-    session.execute(insert(RecordingIndex).on_conflict_do_nothing(), rows)
+    row = insert(RecordingIndex)
+    same = [RecordingIndex.recording_id]
+    session.execute(row.on_conflict_do_update(index_elements=same, set_={"data": row.excluded.data}), rows)
+
+
+def add(session: Session, recording_id: int, index: Index) -> None:
+    """Keep the index of a recording that lacked it, or had one of other bytes."""
+    columns = (Recording.channel_id, Recording.run_id, Recording.start_time)
+    channel_id, run_id, start = session.execute(sa.select(*columns).where(Recording.id == recording_id)).one()
+    add_all(session, [New(recording_id, channel_id, run_id, start, index)])
 
 
 def _lasts_before(session: Session, starts: Mapping[int, datetime]) -> dict[int, Neighbour]:

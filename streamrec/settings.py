@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     api_workers: int = Field(2, ge=1, le=64)
     allowed_hosts: Annotated[list[str], NoDecode] = []
     trusted_proxies: Annotated[list[str], NoDecode] = ["127.0.0.1", "::1"]
+    cors_origins: Annotated[list[str], NoDecode] = []
     egress_allow: Annotated[list[str], NoDecode] = []
     store: Literal["local", "s3"] = "local"
     s3_bucket: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
@@ -91,7 +92,7 @@ class Settings(BaseSettings):
     clip_days: int = Field(30, ge=1, le=36500)
     event_clients: int = Field(200, ge=1, le=100_000)
 
-    @field_validator("egress_allow", "allowed_hosts", "trusted_proxies", mode="before")
+    @field_validator("egress_allow", "allowed_hosts", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Variables hold comma-separated text; the file holds arrays."""

@@ -65,6 +65,11 @@ class Index:
         """The wall time of all pieces."""
         return timedelta(microseconds=sum(duration for _, duration in _PIECE.iter_unpack(self.packed)))
 
+    def within(self, size_bytes: int) -> Index:
+        """The pieces that lie in the first bytes of the file: what a power cut took is not listed."""
+        count = sum(piece.offset + piece.size_bytes <= size_bytes for piece in self)
+        return Index(self.header_bytes, self.header_crc, self.packed[: count * _PIECE.size])
+
     def encoded(self) -> bytes:
         """The form in which the database keeps it: 8 bytes, and 8 for each piece."""
         return _HEAD.pack(self.header_bytes, self.header_crc) + self.packed

@@ -11,6 +11,7 @@ from streamrec.events import Hub
 from streamrec.health import Watch
 from streamrec.pictures.studio import Studio
 from streamrec.settings import Settings
+from streamrec.timeshift.access import Access
 
 _SETTINGS = "streamrec.settings"
 _REQUEST_ID = "streamrec.request_id"
@@ -44,14 +45,19 @@ def shown(of: Scope) -> Any:
     return of.get(_VALUE)
 
 
-def settings() -> Settings:
-    """The settings of the app that serves this request."""
-    return cast("Settings", scope[_SETTINGS])
+def settings(of: Scope | None = None) -> Settings:
+    """The settings of the app that serves this request; a layer in front of the handlers gives its scope."""
+    return cast("Settings", (scope if of is None else of)[_SETTINGS])
 
 
 def principal() -> str | None:
     """The name of the API key that was sent; None where the API asks for none."""
     return cast("str | None", context.get("user"))
+
+
+def access() -> Access | None:
+    """What a signed address opens; None where a key was sent, or none is asked for."""
+    return cast("Access | None", (context.get("token_info") or {}).get("access"))
 
 
 def watch() -> Watch:

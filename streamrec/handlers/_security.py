@@ -6,10 +6,14 @@ from typing import Any
 
 import structlog
 from connexion.exceptions import Unauthorized
+from connexion.lifecycle import ConnexionRequest
 from starlette.concurrency import run_in_threadpool
 
 from streamrec import apikeys
+from streamrec.clock import now
 from streamrec.db import Session
+from streamrec.handlers import _current
+from streamrec.timeshift import access as timeshift_access
 
 LONGEST_KEY = 200
 
@@ -34,6 +38,7 @@ def wired(document: dict[str, Any]) -> dict[str, Any]:
     if schemes:
         schemes["bearer"]["x-bearerInfoFunc"] = f"{__name__}.bearer"
         schemes["api_key"]["x-apikeyInfoFunc"] = f"{__name__}.api_key"
+        schemes["access"]["x-apikeyInfoFunc"] = f"{__name__}.access"
     return document
 
 
@@ -45,6 +50,20 @@ async def bearer(token: str) -> dict[str, Any]:
 async def api_key(apikey: str) -> dict[str, Any]:
     """`X-API-Key: <key>`."""
     return await _principal(apikey)
+
+
+async def access(apikey: str, request: ConnexionRequest) -> dict[str, Any]:
+    """`?access=<text>`, which opens a stretch of one channel; the handler asks `_current.access()` how much.
+
+    Raises:
+        Unauthorized: it is of another channel, was changed, or has expired.
+    """
+    channel_id = int(request.scope["path"].split("/")[2])  # the routing took nothing but digits
+    key = await run_in_threadpool(timeshift_access.key_of, _current.settings(request.scope))
+    granted = timeshift_access.granted(apikey, channel_id, key, now()) if len(apikey) <= LONGEST_KEY else None
+    if granted is None:
+        raise Unauthorized("The access in this address is not valid here, or has expired.")
+    return {"sub": None, "access": granted}
 
 
 async def _principal(key: str) -> dict[str, Any]:
