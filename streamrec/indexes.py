@@ -70,8 +70,10 @@ def add_all(session: Session, new: Sequence[New]) -> None:
 def add(session: Session, recording_id: int, index: Index) -> None:
     """Keep the index of a recording that lacked it, or had one of other bytes."""
     columns = (Recording.channel_id, Recording.run_id, Recording.start_time)
-    channel_id, run_id, start = session.execute(sa.select(*columns).where(Recording.id == recording_id)).one()
-    add_all(session, [New(recording_id, channel_id, run_id, start, index)])
+    found = sa.select(*columns).where(Recording.id == recording_id).with_for_update(key_share=True)
+    row = session.execute(found).one_or_none()
+    if row is not None:  # it may have been deleted while it was read
+        add_all(session, [New(recording_id, row.channel_id, row.run_id, row.start_time, index)])
 
 
 def _lasts_before(session: Session, starts: Mapping[int, datetime]) -> dict[int, Neighbour]:
