@@ -16,10 +16,11 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.capture import processes
+from benchmarks.capture import loss, processes
 from benchmarks.capture.origins import Source
 from streamrec.settings import PROJECT
 from tests.station import programs
+from tests.station.scripted import TLS
 
 SEGMENT_SECONDS = 60
 
@@ -74,13 +75,14 @@ def _segmenting(ffmpeg: str) -> Callable[[Source, Path], list[str]]:
     """As plain as it gets: copy into files of a minute."""
 
     def command(source: Source, folder: Path) -> list[str]:
-        suffix = "mp3" if source.kind == "icy" else "ts"
+        suffix = "ts" if source.kind == "hls" else "mp3"
         options = ["-c", "copy", "-f", "segment", "-segment_time", str(SEGMENT_SECONDS)]
         return [
             ffmpeg,
             "-nostdin",
             "-loglevel",
             "error",
+            *(["-tls_verify", "0"] if source.kind == "https" else []),
             "-i",
             source.url,
             *options,
@@ -108,6 +110,7 @@ def _streamrec(source: Source, channels: int, folder: Path) -> Iterator[list[Met
         "STREAMREC_DATA_DIR": str(folder / "data"),
         "STREAMREC_EGRESS_ALLOW": source.authority,
         "STREAMREC_AUTH": "open",
+        "SSL_CERT_FILE": str(TLS / "authority.pem"),
     }
     command = [sys.executable, "-m", "streamrec", "up"]
     environment = {**_without_database(os.environ), **settings}
@@ -121,6 +124,7 @@ def _streamrec(source: Source, channels: int, folder: Path) -> Iterator[list[Met
             Method("of these, the recorder alone", lambda: _recorders(process.pid), archive, has_children=False),
             Method("streamrec, all processes", lambda: {process.pid, *_servers(folder)}, archive),
         ]
+        loss.report(base_url, _recorders(process.pid), archive)
 
 
 def _without_database(environment: Mapping[str, str]) -> dict[str, str]:

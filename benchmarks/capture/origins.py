@@ -1,4 +1,4 @@
-"""What is recorded: an Icecast mount of 128 kb/s and a live HLS playlist of 640 kb/s behind nginx."""
+"""What is recorded: an Icecast mount of 128 kb/s, the same behind TLS, and a live HLS playlist of 640 kb/s."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.station import clips, icecast, nginx, programs
+from tests.station.scripted import TLS
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ def icy(folder: Path, seconds: float) -> Iterator[Source]:
 
 
 @contextmanager
+def https(folder: Path, seconds: float) -> Iterator[Source]:
+    """The same behind nginx, which does the TLS as it does for most stations."""
+    with icy(folder, seconds) as plain, nginx.tls(folder, plain.authority, TLS / "good.pem") as authority:
+        yield Source("https", f"https://{authority}/noise.mp3", "radio", plain.bytes_per_second)
+
+
+@contextmanager
 def hls(folder: Path, seconds: float) -> Iterator[Source]:
     """H.264 and AAC in MPEG-TS segments of 2 s."""
     path = _picture(folder, int(seconds))
@@ -55,4 +63,4 @@ def _picture(folder: Path, seconds: int) -> Path:
     return path
 
 
-KINDS = {"icy": icy, "hls": hls}
+KINDS = {"icy": icy, "https": https, "hls": hls}

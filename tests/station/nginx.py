@@ -27,6 +27,14 @@ http {{
 _RTMP = """
 rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}
 """
+_TLS = """
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port} ssl; ssl_certificate %(certificate)s; ssl_certificate_key %(certificate)s;
+    location / {{ proxy_pass http://%(behind)s; proxy_buffering off; }} }}
+}}
+"""
 _MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 
 
@@ -89,6 +97,16 @@ def rtmp(folder: Path) -> Iterator[Origin]:
         programs.needed(str(_MODULE), "libnginx-mod-rtmp")
     with _serving(folder, _RTMP, "rtmp", modules=f"load_module {_MODULE};") as origin:
         yield origin
+
+
+@contextmanager
+def tls(folder: Path, behind: str, certificate: Path) -> Iterator[str]:
+    """nginx in front of an HTTP server at `behind`; yields its own `host:port`."""
+    block = _TLS % {"behind": behind, "certificate": certificate}
+    own = folder / "tls"
+    own.mkdir()
+    with _serving(own, block, "https") as origin:
+        yield f"127.0.0.1:{origin.port}"
 
 
 @contextmanager
