@@ -8,8 +8,6 @@ import ffmpeg
 
 from streamrec.models import FileFormat
 
-PIPE: Final = "pipe:0"
-"""The input of an ffmpeg that we feed, and that opens nothing itself."""
 IO_SECONDS: Final = 5  # no byte for so long ends a read; the media watchdog is there for the rest
 ANALYZE_SECONDS: Final = 3
 # ICY titles are told at "verbose" and nowhere else.
@@ -67,6 +65,17 @@ _OUTPUT: Final[dict[FileFormat, dict[str, Any]]] = {
 }
 
 
+class Input(NamedTuple):
+    """Where ffmpeg reads, and for http and https the proxy that is its only way there."""
+
+    url: str
+    proxy: str | None = None
+
+
+PIPE: Final = Input("pipe:0")
+"""The input of an ffmpeg that we feed, and that opens nothing itself."""
+
+
 def format_for(video: str | None, audio: str | None) -> FileFormat | None:
     """The container in which these codecs (ffmpeg's names) are kept as they are, or None if there is none."""
     if video is None:
@@ -83,25 +92,23 @@ def format_for(video: str | None, audio: str | None) -> FileFormat | None:
     return None
 
 
-def probe_command(executable: str, url: str, *, proxy: str | None = None) -> list[str]:
+def probe_command(executable: str, given: Input) -> list[str]:
     """Read the first packets as a capture would, and say on stderr what they are.
 
-    `url` may carry credentials; the same selection of streams applies as in `capture_command`. `proxy` is the
-    only way to http and https addresses.
+    The same selection of streams applies as in `capture_command`.
     """
-    return _command(executable, _Input(url, proxy), {"f": "null", "c": "copy", "t": "0.1"}, [])
+    return _command(executable, given, {"f": "null", "c": "copy", "t": "0.1"}, [])
 
 
 def capture_command(
     executable: str,
-    url: str,
+    given: Input,
     *,
     file_format: FileFormat,
     video: str | None,
     audio: str | None,
-    proxy: str | None = None,
 ) -> list[str]:
-    """Copy the best picture and the best sound of `url`, unchanged, to stdout as `file_format`."""
+    """Copy the best picture and the best sound, unchanged, to stdout as `file_format`."""
     options: dict[str, Any] = {"c": "copy", "flush_packets": 1, "map_metadata": -1, **_OUTPUT[file_format]}
     if file_format is FileFormat.MP4 and audio == "aac":
         options["bsf:a"] = "aac_adtstoasc"  # with empty_moov, ffmpeg stops at once without it
@@ -112,29 +119,22 @@ def capture_command(
         unwanted.append("-vn")  # a cover picture is not television
     if audio is None:
         unwanted.append("-an")
-    return _command(executable, _Input(url, proxy), options, unwanted)
+    return _command(executable, given, options, unwanted)
 
 
-class _Input(NamedTuple):
-    """Where ffmpeg reads, and the only way there for http."""
-
-    url: str
-    proxy: str | None
-
-
-def _command(executable: str, given: _Input, options: dict[str, Any], flags: list[str]) -> list[str]:
+def _command(executable: str, given: Input, options: dict[str, Any], flags: list[str]) -> list[str]:
     source = ffmpeg.input(given.url, **_input_options(given))
     built: list[str] = ffmpeg.compile(ffmpeg.output(source, "pipe:1", **options), cmd=executable)
     return [built[0], *_QUIET, *built[1:-1], *flags, built[-1]]
 
 
-def _input_options(given: _Input) -> dict[str, Any]:
+def _input_options(given: Input) -> dict[str, Any]:
     options: dict[str, Any] = {
         "max_streams": 32,
         "analyzeduration": ANALYZE_SECONDS * 1_000_000,
         "threads": 1,
     }
-    if given.url == PIPE:
+    if given == PIPE:
         return options | {"protocol_whitelist": "pipe", "format_whitelist": _PIPE_FORMATS}
     scheme = given.url.partition("://")[0].lower()
     options |= {"protocol_whitelist": _PROTOCOLS[scheme], "format_whitelist": _FORMATS[scheme]}

@@ -56,11 +56,11 @@ async def probe_async(
     timeout_seconds: float = 10.0,
     register: Path | None = None,
     clock: Clock | None = None,
-    proxy: str | None = None,
+    way: ffmpeg.Input | None = None,
 ) -> MediaInfo:
     """Connect once, read the first packets and describe them; never raises for what the URL does.
 
-    `proxy` is the only way to http and https addresses.
+    `way` is what ffmpeg is given for an http or https address: it leads there, and knows the credentials.
     """
     protocol = url.partition("://")[0].lower()
     try:
@@ -71,7 +71,8 @@ async def probe_async(
         return _failed(protocol, Failure(GapReason.UNSUPPORTED, exc.detail))
     secrets = (credentials.username, credentials.password) if credentials else ()
     report = Report(secrets=tuple(filter(None, secrets)))
-    command = ffmpeg.probe_command(executable, egress.with_credentials(url, credentials), proxy=proxy)
+    given = way or ffmpeg.Input(egress.with_credentials(url, credentials))
+    command = ffmpeg.probe_command(executable, given)
     status = await _run(command, report, timeout_seconds, register, clock or SystemClock())
     return describe(protocol, report, status)
 

@@ -227,7 +227,7 @@ class Capture:
             self._is_probe = self._is_probe and turn.is_probe
             watcher.cancel()
             self._watchdog = None
-        return await self._ended(self._verdict or closed)
+        return await self._ended(watchdog.agreed(self._verdict, closed))
 
     async def _close_when_woken(self, source: Source) -> None:
         """End the attempt once there is a verdict, whoever gave it."""

@@ -41,6 +41,7 @@ LASTING: Final = frozenset(
         GapReason.DNS,
         GapReason.EGRESS_DENIED,
         GapReason.UNSUPPORTED,
+        GapReason.DRM,
         GapReason.NOT_MEDIA,
     }
 )

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 from streamrec.models import GapReason
+from streamrec.recorder.events import Closed
 
 OPEN_SECONDS: Final = 20.0
 STALL_SECONDS: Final = 3.0
@@ -19,6 +20,12 @@ WORDS: Final = {
     GapReason.STALLED: "Connected, but no media came.",
     GapReason.STARVED: "Media came at less than half of its speed.",
 }
+
+
+def agreed(verdict: Closed | None, closed: Closed) -> Closed:
+    """Why an attempt is over, of the two who may say so: a source may know why it stalled."""
+    is_explained = closed.reason is GapReason.STALE_PLAYLIST
+    return closed if verdict is None or (verdict.reason is GapReason.STALLED and is_explained) else verdict
 
 
 class Watchdog:

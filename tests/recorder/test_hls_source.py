@@ -330,7 +330,7 @@ def test_a_list_that_stands_still_ends_the_attempt(origin: Origin, folder: Path,
 
     events = heard(sources(origin, clock=Hurried()), origin.url(), freeze)
 
-    assert closed(events).reason is GapReason.STALLED
+    assert closed(events).reason is GapReason.STALE_PLAYLIST
     assert "not changed" in closed(events).detail
 
 
@@ -416,7 +416,7 @@ def test_a_protected_stream_is_refused(origin: Origin, folder: Path, cut: list[P
 
     events = heard(sources(origin), origin.url())
 
-    assert closed(events).reason is GapReason.UNSUPPORTED
+    assert closed(events).reason is GapReason.DRM
     assert "DRM" in closed(events).detail
 
 
@@ -483,6 +483,16 @@ def test_the_best_variant_is_recorded(origin: Origin, folder: Path, cut: list[Pi
 
     assert data(events) == files(folder, cut, 2, 3)
     assert len(origin.asked("live.m3u8")) == 1
+
+
+def test_a_channel_may_say_how_much_is_enough(origin: Origin, folder: Path, cut: list[Piece]):
+    """The best variant at or below its limit."""
+    origin.pages["live.m3u8"] = lambda _: master(("low.m3u8", 1000), ("best.m3u8", 3000), ("mid.m3u8", 2000))
+    origin.show(Show(cut), folder, "mid.m3u8")
+
+    events = heard(sources(origin), origin.url(), has(2), max_bandwidth=2999)
+
+    assert data(events) == files(folder, cut, 2, 2)
 
 
 def test_a_variant_that_vanishes_is_replaced_within_the_window(origin: Origin, folder: Path, cut: list[Piece]):

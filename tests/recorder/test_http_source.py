@@ -268,6 +268,17 @@ def test_a_page_in_the_middle_is_no_change(tmp_path: Path):
     assert media(events) == data + page + data
 
 
+def test_a_certificate_of_nobody_will_do_where_the_channel_says_so(tmp_path: Path):
+    """And nowhere else: nothing is asked of such a server."""
+    data = sample("mp3.mp3")[:40_000]
+    with serving([answer(data, MPEG)], certificate="good") as server:
+        refused = heard(sources(tmp_path, server.authority), server.url)
+        taken = heard(sources(tmp_path, server.authority), server.url, tls_verify=False)
+
+    assert refused[-1].reason is GapReason.TLS
+    assert (len(server.requests), media(taken)) == (1, data)
+
+
 @pytest.mark.parametrize("name", ["layer2.mp3", "radio.ts", "flac.mp4"])
 def test_what_is_neither_mp3_nor_adts_goes_through_a_pipe(tmp_path: Path, name: str):
     """Fed to an ffmpeg that has no address, and no more than what we give it."""

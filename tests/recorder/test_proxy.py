@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streamrec.clock import SystemClock
@@ -27,7 +29,9 @@ def through(allow: list[str], story: Callable[[Proxy], Awaitable[bytes]]) -> tup
     """What a story beside a proxy returns, and why the proxy refused the last connection, if it did."""
 
     async def scenario() -> tuple[bytes, GapReason | None]:
-        async with proxy.opened(Resolver(SystemClock(), tuple(allow))) as way:
+        async with proxy.opened(
+            Resolver(SystemClock(), tuple(allow)), Address("http://elsewhere.invalid/")
+        ) as way:
             told = await story(way)
             return told, way.refused and way.refused.reason
 
@@ -118,7 +122,8 @@ def test_connections_end_with_the_proxy() -> None:
     with serving([answer(b"media"), End.HOLD]) as server:
 
         async def scenario() -> bytes:
-            async with proxy.opened(Resolver(SystemClock(), (server.authority,))) as way:
+            resolver = Resolver(SystemClock(), (server.authority,))
+            async with proxy.opened(resolver, Address(f"http://{server.authority}/")) as way:
                 reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
                 writer.write(f"GET http://{server.authority}/ HTTP/1.1\r\n\r\n".encode())
                 await reader.readuntil(b"media")
@@ -132,17 +137,26 @@ def test_connections_end_with_the_proxy() -> None:
 # --- with ffmpeg behind it
 
 
-def captured(folder: Path, url: str, allow: list[str], credentials: Credentials | None = None) -> list[Event]:
+def captured(
+    folder: Path,
+    url: str,
+    allow: list[str],
+    credentials: Credentials | None = None,
+    *,
+    tls_verify: bool = True,
+    look: Callable[[], None] = lambda: None,
+) -> list[Event]:
     """The events of an attempt by ffmpeg, up to 80 kB of media."""
 
     async def scenario() -> list[Event]:
         clock = SystemClock()
         resolver = Resolver(clock, tuple(allow))
         sources = Sources(programs.ffmpeg(), clock, tuple(allow), folder / "children", resolver)
-        source = sources.open(Address(url, credentials, CaptureMode.FFMPEG))
+        source = sources.open(Address(url, credentials, CaptureMode.FFMPEG, tls_verify))
         events: list[Event] = []
         async for event in source.events():
             events.append(event)
+            look()
             if sum(len(each.data) for each in events if isinstance(each, Chunk)) >= 80_000:
                 await source.close()
         return events
@@ -185,3 +199,44 @@ def test_a_playlist_does_not_lead_out(tmp_path: Path) -> None:
 
     assert events[-1].reason is GapReason.EGRESS_DENIED
     assert inside.requests == []
+
+
+def commands_of_children() -> set[str]:
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            found.add(" ".join(child.cmdline()))
+    return found
+
+
+def test_the_password_reaches_the_server_and_no_command_line(
+    station: Station, noise: Clip, tmp_path: Path
+) -> None:
+    """Whoever may list the machine's processes cannot read it."""
+    station.add("a", noise).manner.credentials = "ann:s3cret"
+    seen: set[str] = set()
+
+    events = captured(
+        tmp_path,
+        station.url("a"),
+        [f"127.0.0.1:{station.port}"],
+        Credentials("ann", "s3cret"),
+        look=lambda: seen.update(commands_of_children()),
+    )
+
+    assert sum(isinstance(event, Chunk) for event in events) > 0
+    assert any("http_proxy" in command for command in seen)
+    assert not any("s3cret" in command or "ann" in command.split(" -i ")[-1] for command in seen)
+
+
+@pytest.mark.parametrize(("tls_verify", "reason"), [(True, GapReason.TLS), (False, GapReason.NOT_MEDIA)])
+def test_a_certificate_of_nobody_is_refused_unless_the_channel_says_so(
+    tmp_path: Path, tls_verify: bool, reason: GapReason
+) -> None:
+    """ffmpeg by itself would take any."""
+    page = b"<html>no media</html>" * 20
+    with serving([answer(page, f"Content-Length: {len(page)}")], certificate="good") as server:
+        events = captured(tmp_path, f"https://{server.authority}/live", [server.authority], tls_verify=tls_verify)
+
+    assert events[-1].reason is reason
+    assert bool(server.requests) is not tls_verify

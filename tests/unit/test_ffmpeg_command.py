@@ -14,7 +14,7 @@ def after(command: list[str], option: str) -> str:
 
 def capture(url: str = "http://h/x", **changes: object) -> list[str]:
     wanted = {"file_format": FileFormat.MP3, "video": None, "audio": "mp3", **changes}
-    return ffmpeg.capture_command("ffmpeg", url, **wanted)
+    return ffmpeg.capture_command("ffmpeg", ffmpeg.Input(url), **wanted)
 
 
 @pytest.mark.parametrize(

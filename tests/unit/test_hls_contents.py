@@ -46,7 +46,7 @@ def test_an_encrypted_track_is_refused() -> None:
     with pytest.raises(Refused) as refusal:
         contents(b"", header)
 
-    assert refusal.value.reason is GapReason.UNSUPPORTED
+    assert refusal.value.reason is GapReason.DRM
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"WEBVTT\n", b"G" * 50, bytes(4) + b"styp" + bytes(90)])

@@ -2,12 +2,16 @@
 
 ffmpeg follows redirects, child playlists, segments and keys wherever they lead; with `-http_proxy` it asks here
 for each of them (RFC 9110 section 9.3.6, RFC 9112 section 3.2.2), and here the checked address is connected to.
+The channel's own server is asked for without TLS and without credentials: both are added here, so that no command
+line has a password in it, and certificates are checked as everywhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -15,13 +19,17 @@ from urllib.parse import urlsplit
 
 from streamrec import egress
 from streamrec.errors import Invalid
+from streamrec.media.ffmpeg import Input
 from streamrec.models import GapReason
-from streamrec.recorder.fetch.dial import Resolver, dial
+from streamrec.recorder.events import Address
+from streamrec.recorder.fetch.dial import HANDSHAKE_SECONDS, Resolver, dial, trust, words
 from streamrec.recorder.fetch.errors import Refused
+from streamrec.recorder.fetch.request import authorization, host_field
 
 HEAD_BYTES: Final = 32_768
 HEAD_SECONDS: Final = 5.0
 MOST_CONNECTIONS: Final = 64  # one ffmpeg needs a handful
+_TURNS: Final = 10  # of the loop, from an accepted connection to the first line of its handler, and more
 _PIECE_BYTES: Final = 65_536
 _REQUEST: Final = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]", re.ASCII)
 _CONNECT: Final = re.compile(r"\S+:\d{1,5}", re.ASCII)
@@ -31,17 +39,27 @@ _HOP_BY_HOP: Final = ("proxy-", "connection:", "keep-alive:")
 class Proxy:
     """What one ffmpeg may reach, and why it could not; made by `opened`."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, address: Address) -> None:
         self._resolver = resolver
+        self._address = address
+        self._start = egress.parse(address.url)
         self._connections: set[asyncio.Task[None]] = set()
         self.refused: Refused | None = None
         """Why the latest connection was refused; what ffmpeg says of it is only a status."""
         self.port = 0
 
     @property
-    def url(self) -> str:
-        """For ffmpeg's option `http_proxy`."""
-        return f"http://127.0.0.1:{self.port}"
+    def input(self) -> Input:
+        """What ffmpeg is given: the address as it is to be asked for here, and here."""
+        _, _, rest = self._start.url.partition("://")
+        authority = re.split("[/?]", rest, maxsplit=1)[0]
+        host = f"[{self._start.host}]" if ":" in self._start.host else self._start.host
+        url = f"http://{host}:{self._start.port}{rest[len(authority) :]}"
+        return Input(url, f"http://127.0.0.1:{self.port}")
+
+    def _is_start(self, url: egress.StreamUrl) -> bool:
+        """Whether it is the channel's own server that is asked for."""
+        return (url.host, url.port) == (self._start.host, self._start.port)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of ffmpeg's."""
@@ -69,19 +87,52 @@ class Proxy:
             return
         method, target = match.groups()
         if method == "CONNECT":
-            sock = await dial(_parsed(f"http://{target}/", _CONNECT.fullmatch(target) is not None), self._resolver)
+            url = _parsed(f"http://{target}/", _CONNECT.fullmatch(target) is not None)
+            sock = await dial(url, self._resolver)
             greeting, first = b"HTTP/1.1 200 Connection established\r\n\r\n", b""
         else:
             url = _parsed(target, target.startswith("http://"))
             sock = await dial(url, self._resolver)
-            greeting, first = b"", _request(method, url, fields)
-        there_reader, there_writer = await asyncio.open_connection(sock=sock, limit=_PIECE_BYTES)
+            greeting, first = b"", self._request(method, url, fields)
+        is_secured = method != "CONNECT" and self._start.scheme == "https" and self._is_start(url)
+        there_reader, there_writer = await self._opened(sock, is_secured=is_secured)
         try:
             writer.write(greeting)
             there_writer.write(first)
             await _both_ways((reader, there_writer), (there_reader, writer))
         finally:
             await _closed(there_writer)
+
+    async def _opened(
+        self, sock: socket.socket, *, is_secured: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The connection there, in TLS if ffmpeg would have asked for it. Raises Refused (`tls`)."""
+        if not is_secured:
+            return await asyncio.open_connection(sock=sock, limit=_PIECE_BYTES)
+        try:
+            return await asyncio.open_connection(
+                sock=sock,
+                limit=_PIECE_BYTES,
+                ssl=trust(self._address.tls_verify),
+                server_hostname=self._start.host,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except ssl.SSLError as exc:
+            raise Refused(GapReason.TLS, f"TLS failed: {words(exc)}.") from None
+        except OSError:
+            raise Refused(GapReason.TLS, "TLS failed: the server hung up.") from None
+
+    def _request(self, method: str, url: egress.StreamUrl, fields: str) -> bytes:
+        """The request as the server itself is asked, for one answer."""
+        parts = urlsplit(url.url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        kept = [line for line in fields.split("\r\n") if line and not line.lower().startswith(_HOP_BY_HOP)]
+        if self._is_start(url):
+            kept = [line for line in kept if not line.lower().startswith(("host:", "authorization:"))]
+            kept.insert(0, f"Host: {host_field(self._start)}")
+            if self._address.credentials is not None:
+                kept.append(f"Authorization: {authorization(self._address.credentials)}")
+        return "\r\n".join([f"{method} {target} HTTP/1.1", *kept, "Connection: close", "", ""]).encode("latin-1")
 
     async def close(self) -> None:
         """Cut every connection."""
@@ -91,16 +142,28 @@ class Proxy:
 
 
 @asynccontextmanager
-async def opened(resolver: Resolver) -> AsyncIterator[Proxy]:
-    """A proxy on a loopback port of its own, for as long as the block lasts."""
-    proxy = Proxy(resolver)
+async def opened(resolver: Resolver, address: Address) -> AsyncIterator[Proxy]:
+    """A way to `address` on a loopback port of its own, for as long as the block lasts. Raises Invalid."""
+    proxy = Proxy(resolver, address)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=HEAD_BYTES)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
-        server.close()
+        await _let_nobody_in(server)
         await proxy.close()
+
+
+async def _let_nobody_in(server: asyncio.Server) -> None:
+    """Close the door, once who is just coming in has met the handler, which hangs up when it is cancelled.
+
+    asyncio of Python 3.11 loses a connection whose server is closed between its accept and its transport.
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    server.close()
 
 
 def _parsed(text: str, is_sound: bool) -> egress.StreamUrl:
@@ -111,14 +174,6 @@ def _parsed(text: str, is_sound: bool) -> egress.StreamUrl:
         return egress.parse(text)
     except Invalid as exc:
         raise Refused(GapReason.EGRESS_DENIED, exc.detail) from exc
-
-
-def _request(method: str, url: egress.StreamUrl, fields: str) -> bytes:
-    """The request as the server itself is asked, for one answer."""
-    parts = urlsplit(url.url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    kept = [line for line in fields.split("\r\n") if line and not line.lower().startswith(_HOP_BY_HOP)]
-    return "\r\n".join([f"{method} {target} HTTP/1.1", *kept, "Connection: close", "", ""]).encode("latin-1")
 
 
 def _answer(status: str) -> bytes:

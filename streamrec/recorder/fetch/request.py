@@ -37,13 +37,16 @@ async def get(
     headers: Mapping[str, str],
     deadline: float | None = None,
     receive_bytes: int | None = None,
+    tls_verify: bool = True,
 ) -> Answer:
     """The first answer on `trail` that is no redirect, on a connection of its own; its status is 200 to 299.
 
     Raises Refused for whatever goes wrong.
     """
     while True:
-        sock = await dial(trail.url, resolver, deadline=deadline, receive_bytes=receive_bytes)
+        sock = await dial(
+            trail.url, resolver, deadline=deadline, receive_bytes=receive_bytes, tls_verify=tls_verify
+        )
         answer: Answer | None = None
         try:
             await send(sock, compose(trail.url, trail.credentials, {"Connection": "close", **headers}))
@@ -76,16 +79,19 @@ def compose(url: StreamUrl, credentials: Credentials | None, headers: Mapping[st
     target = "/" + url.url.partition("://")[2].partition("/")[2]
     if "?" in url.url.partition("://")[2].partition("/")[0]:
         target = "/?" + url.url.partition("?")[2]
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    if url.port != _DEFAULT_PORTS.get(url.scheme):
-        host = f"{host}:{url.port}"
-    fields = {"Host": host, "User-Agent": AGENT, "Accept": "*/*", **headers}
+    fields = {"Host": host_field(url), "User-Agent": AGENT, "Accept": "*/*", **headers}
     if credentials is not None:
-        fields["Authorization"] = f"Basic {_basic(credentials)}"
+        fields["Authorization"] = authorization(credentials)
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {text}" for name, text in fields.items()), "", ""]
     return "\r\n".join(lines).encode("ascii")
 
 
-def _basic(credentials: Credentials) -> str:
-    """RFC 7617, in UTF-8."""
-    return base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+def host_field(url: StreamUrl) -> str:
+    """The field `Host` (RFC 9110 section 7.2)."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return host if url.port == _DEFAULT_PORTS.get(url.scheme) else f"{host}:{url.port}"
+
+
+def authorization(credentials: Credentials) -> str:
+    """The field `Authorization` (RFC 7617), in UTF-8."""
+    return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()

@@ -44,11 +44,14 @@ class Reply:
 class Session:
     """Fetches for one channel; at most one kept connection per server. `close` it in the end."""
 
-    def __init__(self, resolver: Resolver, start: StreamUrl, credentials: Credentials | None) -> None:
+    def __init__(
+        self, resolver: Resolver, start: StreamUrl, credentials: Credentials | None, *, tls_verify: bool = True
+    ) -> None:
         """`credentials` are sent to the server of `start` and to no other."""
         self._resolver = resolver
         self._start = start
         self._credentials = credentials
+        self._tls_verify = tls_verify
         self._kept: dict[_Server, socket.socket] = {}
 
     def close(self) -> None:
@@ -99,7 +102,7 @@ class Session:
             except _Gone:
                 pass
         try:
-            sock = await dial(url, self._resolver, receive_bytes=None)
+            sock = await dial(url, self._resolver, tls_verify=self._tls_verify)
             return await self._exchange(sock, url, fields, most_bytes)
         except _Gone as exc:
             raise Refused(GapReason.SOURCE_ENDED, exc.detail) from None

@@ -111,5 +111,5 @@ def _fragments(init: bytes) -> Contents:
     except ValueError:
         raise Refused(GapReason.NOT_MEDIA, "The stream's header is damaged.") from None
     if any(entry in _ENCRYPTED for entry in entries):
-        raise Refused(GapReason.UNSUPPORTED, "The stream is protected (DRM) and cannot be recorded.")
+        raise Refused(GapReason.DRM, "The stream is protected (DRM) and cannot be recorded.")
     return _of(FileFormat.MP4, [name for entry in entries if (name := _ENTRIES.get(entry))])

@@ -28,7 +28,7 @@ MOST_LOST: Final = 3  # segments in a row; then the playlist is worth nothing
 SMALLEST_HOLE: Final = 0.75  # of a target duration, where only the moments of appearance tell
 CLOSE_SECONDS: Final = 0.05
 FASTEST: Final = 2.0  # s of media a second, on the whole
-FINAL: Final = frozenset({GapReason.EGRESS_DENIED, GapReason.UNSUPPORTED})  # waiting does not help
+FINAL: Final = frozenset({GapReason.EGRESS_DENIED, GapReason.UNSUPPORTED, GapReason.DRM})  # waiting does not help
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Feed:
         self._newest: Segment | None = None
         self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
         self._news_at = clock.monotonic()
+        self._stale_seconds = 0.0
         self._discontinuities: int | None = None
         self._init = b""
         self._cached: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -103,6 +104,11 @@ class Feed:
     def last(self) -> Last | None:
         """The segment that was fetched last."""
         return self._last
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the playlist, when last looked at, had not brought anything new for long."""
+        return not self._due and self._stale_seconds > 1.5 * self._target
 
     async def next(self) -> Step:
         """What comes next; waits for it. Raises Refused when nothing more comes."""
@@ -139,6 +145,7 @@ class Feed:
         if self._lists.is_other_variant:
             self._lists.is_other_variant = False
             self._begins_run = True
+        self._stale_seconds = 0.0 if news.segments else at - self._news_at
         if news.segments:
             self._queue(news, at)
         else:
@@ -208,13 +215,14 @@ class Feed:
         """A list without news: look for another variant in time, and give up in the end."""
         silent = at - self._news_at
         if silent > self._patience:
-            raise Refused(GapReason.STALLED, f"The playlist has not changed for {silent:.0f} s.")
+            raise Refused(GapReason.STALE_PLAYLIST, f"The playlist has not changed for {silent:.0f} s.")
         if silent > self._patience / 2:
             await self._move()
 
     async def _forgive(self, exc: Refused) -> None:
         """The list could not be had: at first that is no reason to give up. Raises Refused."""
         at = self._clock.monotonic()
+        self._stale_seconds = 0.0
         self._pace.failed(at, self._target)
         if self._newest is None or exc.reason in FINAL or at - self._news_at > self._patience:
             raise exc

@@ -87,7 +87,7 @@ class Master:
 
 
 def parse(data: bytes) -> Media | Master:
-    """Raises Refused: `not_media`, `unsupported` for DRM, or `source_error` for what is out of bounds."""
+    """Raises Refused: `not_media`, `drm`, or `source_error` for what is out of bounds."""
     if data.count(b"\n") >= MOST_LINES or len(data) > MOST_BYTES:
         raise Refused(GapReason.SOURCE_ERROR, "The playlist is too long.")
     text = data.decode("utf-8-sig", "replace")
@@ -199,7 +199,7 @@ def _is_drm(listed: Any) -> bool:
 
 
 def _drm() -> Refused:
-    return Refused(GapReason.UNSUPPORTED, "The stream is protected (DRM) and cannot be recorded.")
+    return Refused(GapReason.DRM, "The stream is protected (DRM) and cannot be recorded.")
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -13,6 +13,7 @@ from streamrec import egress
 from streamrec.clock import Clock
 from streamrec.errors import Invalid
 from streamrec.media import ffmpeg
+from streamrec.media.ffmpeg import Input
 from streamrec.media.probe import MediaInfo, probe_async
 from streamrec.media.process import GRACE_SECONDS, Child
 from streamrec.media.report import Failure, Lines, Report
@@ -47,7 +48,7 @@ class Sources:
         """A new attempt at `address`."""
         return FfmpegSource(self, address)
 
-    async def describe(self, address: Address, proxy: str | None) -> MediaInfo:
+    async def describe(self, address: Address, way: Input | None) -> MediaInfo:
         """What is at `address`; asks the network only when the last attempt there did not end well.
 
         The egress rules are checked every time: a name may point somewhere else by now.
@@ -63,7 +64,7 @@ class Sources:
             timeout_seconds=PROBE_SECONDS,
             register=self.register,
             clock=self.clock,
-            proxy=proxy,
+            way=way,
         )
         if info.recordable:
             if len(self._known) >= MOST_KNOWN:
@@ -102,7 +103,7 @@ class FfmpegSource:
     async def events(self) -> AsyncGenerator[Event]:
         async with AsyncExitStack() as stack:
             if self._address.url.startswith(("http://", "https://")):
-                self._proxy = await stack.enter_async_context(proxy.opened(self._sources.resolver))
+                self._proxy = await stack.enter_async_context(proxy.opened(self._sources.resolver, self._address))
             async for event in self._attempt():
                 yield event
 
@@ -157,16 +158,16 @@ class FfmpegSource:
         assert info.format is not None
         return ffmpeg.capture_command(
             self._sources.executable,
-            egress.with_credentials(self._address.url, self._address.credentials),
+            self._way or Input(egress.with_credentials(self._address.url, self._address.credentials)),
             file_format=info.format,
             video=info.video_codec,
             audio=info.audio_codec,
-            proxy=self._way,
         )
 
     @property
-    def _way(self) -> str | None:
-        return self._proxy.url if self._proxy is not None else None
+    def _way(self) -> Input | None:
+        """What ffmpeg is given for an http address: nobody who lists processes shall read the credentials."""
+        return self._proxy.input if self._proxy is not None else None
 
     def _refusal(self) -> Failure | None:
         """What the proxy has refused; ffmpeg knows only that something was."""

@@ -25,6 +25,7 @@ from streamrec.recorder.sources.icy import STOPPED
 from streamrec.recorder.sources.mix import Duet
 
 MOST_KNOWN: Final = 4096
+STALE: Final = Closed(GapReason.STALE_PLAYLIST, "The playlist is served, but does not go on.")
 
 
 class Sources:
@@ -55,11 +56,10 @@ class Sources:
 class HlsSource:
     """One attempt at one playlist's address."""
 
-    def __init__(self, sources: Sources, address: Address, *, max_bandwidth: int | None = None) -> None:
-        """`max_bandwidth` (bit/s) limits the choice of variants."""
+    def __init__(self, sources: Sources, address: Address) -> None:
         self._sources = sources
         self._address = address
-        self._max_bandwidth = max_bandwidth
+        self._feed: Feed | None = None
         self._working: asyncio.Future[Event] | None = None
         self._is_closing = False
 
@@ -69,12 +69,14 @@ class HlsSource:
         except Invalid as exc:
             yield Closed(GapReason.UNSUPPORTED, exc.detail)
             return
-        session = Session(self._sources.resolver, start, self._address.credentials)
+        session = Session(
+            self._sources.resolver, start, self._address.credentials, tls_verify=self._address.tls_verify
+        )
         try:
             async with aclosing(self._recorded(session, start)) as events:
                 while (event := await self._next(events)) is not None:
                     yield event
-            yield STOPPED
+            yield STALE if self._feed is not None and self._feed.is_stale else STOPPED
         except Refused as exc:
             yield Closed(exc.reason, exc.detail, exc.retry_after_seconds)
         finally:
@@ -102,15 +104,16 @@ class HlsSource:
 
     async def _recorded(self, session: Session, start: StreamUrl) -> AsyncGenerator[Event]:
         """What is recorded, without an end. Raises Refused."""
-        lists = Lists(session, start, max_bandwidth=self._max_bandwidth)
+        lists = Lists(session, start, max_bandwidth=self._address.max_bandwidth)
         try:
-            async for event in self._solo(self._feed(session, lists)):
+            self._feed = self._following(session, lists)
+            async for event in self._solo(self._feed):
                 yield event
         except SeparateSound as exc:
             picture, sound = exc.picture, exc.sound
         duet = Duet(
-            self._feed(session, Lists(session, picture)),
-            lambda first: self._feed(session, Lists(session, sound), first),
+            self._following(session, Lists(session, picture)),
+            lambda first: self._following(session, Lists(session, sound), first),
             self._sources.ffmpeg,
             self._sources.clock,
         )
@@ -118,7 +121,7 @@ class HlsSource:
             async for event in events:
                 yield event
 
-    def _feed(self, session: Session, lists: Lists, first: int | None = None) -> Feed:
+    def _following(self, session: Session, lists: Lists, first: int | None = None) -> Feed:
         last = self._sources.last(self._address) if first is None else None
         wanted_seconds = self._address.wanted_seconds
         return Feed(lists, session, self._sources.clock, last=last, wanted_seconds=wanted_seconds, first=first)

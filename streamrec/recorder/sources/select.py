@@ -158,7 +158,11 @@ class HttpSource:
     async def _look(self, trail: Trail) -> tuple[Stream, bytes, Kind]:
         """Ask, and take in as much as shows what it is. Raises Refused."""
         answer = await get(
-            trail, self._sources.resolver, headers={"Icy-MetaData": "1"}, receive_bytes=RECEIVE_BYTES
+            trail,
+            self._sources.resolver,
+            headers={"Icy-MetaData": "1"},
+            receive_bytes=RECEIVE_BYTES,
+            tls_verify=self._address.tls_verify,
         )
         stream = Stream(answer, self._sources.hangups)
         try:
