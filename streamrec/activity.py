@@ -9,7 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import captures
+from streamrec import canary, captures
+from streamrec.clock import now
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
 from streamrec.models import (
@@ -33,7 +34,13 @@ class Collector(PrometheusCollector):
     def collect(self) -> Iterator[_Family]:
         try:
             with away_as_unavailable(), Session.begin() as session:
-                found = [*_totals(session), *_captures(session), *_gaps(session), *_jobs(session)]
+                found = [
+                    *_totals(session),
+                    *_captures(session),
+                    *_gaps(session),
+                    *_jobs(session),
+                    *_canary(session),
+                ]
         except DatabaseAway:
             found = []
         up = GaugeMetricFamily("streamrec_database_up", "1 if the database answers.")
@@ -106,6 +113,18 @@ def _captures(session: OrmSession) -> Iterator[_Family]:
     for member in CaptureState:
         family.add_metric([member.value], counts.get(member.value, 0))
     yield family
+
+
+def _canary(session: OrmSession) -> Iterator[_Family]:
+    """Nothing where no canary is kept."""
+    found = canary.state(session.execute(canary.state_query()).one_or_none(), now())
+    if found is None:
+        return
+    yield GaugeMetricFamily("streamrec_canary_ok", "1 if the canary is archived as sent.", value=found.is_ok)
+    yield CounterMetricFamily("streamrec_canary_frames", "Frames that were compared.", value=found.frames)
+    yield CounterMetricFamily("streamrec_canary_faults", "Faults that were found.", value=found.faults)
+    text = "Age of the newest that was compared."
+    yield GaugeMetricFamily("streamrec_canary_age_seconds", text, value=found.age_seconds)
 
 
 def _gaps(session: OrmSession) -> Iterator[_Family]:

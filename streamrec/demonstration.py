@@ -21,6 +21,8 @@ def run() -> None:
     port = _free_port()
     os.environ.setdefault("STREAMREC_DATA_DIR", str(PROJECT / "data" / "demo"))
     allowed = [os.environ.get("STREAMREC_EGRESS_ALLOW", ""), f"{STATIONS_HOST}:{port}"]
+    os.environ.setdefault("STREAMREC_CANARY", "true")
+    os.environ.setdefault("STREAMREC_CANARY_PORT", str(_free_port()))
     os.environ["STREAMREC_EGRESS_ALLOW"] = ",".join(filter(None, allowed))
     if "STREAMREC_PORT" not in os.environ and not _is_free(configuration.load().port):
         os.environ["STREAMREC_PORT"] = str(_free_port())

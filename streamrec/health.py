@@ -15,7 +15,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, Row
 
-from streamrec import captures, db, schema
+from streamrec import canary, captures, db, schema
+from streamrec.clock import now
 from streamrec.errors import DatabaseAway
 from streamrec.models import Assignment, Capture, Recorder
 from streamrec.settings import Settings
@@ -63,6 +64,7 @@ class Report:
 
     checks: list[Check]
     recorders: list[RecorderState] = field(default_factory=list)
+    canary: Check | None = None  # whether what streamrec records of itself is what it sent, if it does
 
     @property
     def is_ready(self) -> bool:
@@ -70,11 +72,13 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`, `degraded` if no recorder lives or one cannot write its archive, `down` when not ready."""
+        """`ok`; `down` when not ready; `degraded` if no recorder lives, one cannot write, or the canary fails."""
         if not self.is_ready:
             return "down"
         alive = [recorder for recorder in self.recorders if recorder.is_alive]
-        return "ok" if alive and not any(recorder.storage_fault for recorder in alive) else "degraded"
+        is_proved = self.canary is None or self.canary.is_ok
+        can_write = not any(recorder.storage_fault for recorder in alive)
+        return "ok" if alive and can_write and is_proved else "degraded"
 
 
 AWAY = Report([Check("database", is_ok=False, detail="does not answer")])
@@ -91,10 +95,12 @@ def probe(engine: Engine, *, ttl_seconds: float) -> Report:
             return Report([Check("database", is_ok=True, detail="answers"), is_schema])
         with db.away_as_unavailable(), engine.connect() as connection:
             rows = connection.execute(_recorders()).all()
+            bird = canary.state(connection.execute(canary.state_query()).one_or_none(), now())
     except DatabaseAway:
         return AWAY
     checks = [Check("database", is_ok=True, detail="answers"), Check("schema", is_ok=True, detail="current")]
-    return Report(checks, [_recorder(row, ttl_seconds) for row in rows])
+    proof = Check("canary", bird.is_ok, bird.detail) if bird is not None else None
+    return Report(checks, [_recorder(row, ttl_seconds) for row in rows], proof)
 
 
 def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:

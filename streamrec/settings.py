@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(4.0, gt=0)
     restart_cap_seconds: float = Field(5.0, gt=0)
     retry_cap_seconds: float = Field(15.0, gt=0)
+    canary: bool = False
+    canary_port: int = Field(18_765, ge=1, le=65_535)
     source_attempts: int = Field(3, ge=1, le=1000)
     source_patience_seconds: float = Field(10.0, ge=1)
     source_return_seconds: float = Field(60.0, ge=1)

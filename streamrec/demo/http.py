@@ -49,9 +49,14 @@ Handler = Callable[[Request, Response], Awaitable[None]]
 
 
 async def serve(handler: Handler, host: str, port: int) -> asyncio.Server:
-    """Listen on `host:port` (0 chooses one); a client that leaves ends only its own connection."""
+    """Listen on `host:port` (0 chooses one)."""
+    return await asyncio.start_server(connected(handler), host, port, limit=_HEAD_BYTES)
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+def connected(handler: Handler) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """What a server does with a connection; a client that leaves ends only its own."""
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
                 request = _parsed(await reader.readuntil(b"\r\n\r\n"))
@@ -61,7 +66,7 @@ async def serve(handler: Handler, host: str, port: int) -> asyncio.Server:
         finally:
             writer.close()
 
-    return await asyncio.start_server(connected, host, port, limit=_HEAD_BYTES)
+    return serve_one
 
 
 def _parsed(head: bytes) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from streamrec.health import RecorderState, Report
+from streamrec.health import Check, RecorderState, Report
 
 LINKS = {
     "ui": "/ui/",
@@ -50,9 +50,14 @@ def health(report: Report, version: str) -> dict[str, Any]:
         "live": True,
         "ready": report.is_ready,
         "version": version,
-        "checks": [{"name": c.name, "ok": c.is_ok, "detail": c.detail} for c in report.checks],
+        "checks": [_check(check) for check in report.checks],
+        "canary": None if report.canary is None else _check(report.canary),
         "recorders": [_recorder(recorder) for recorder in report.recorders],
     }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {"name": check.name, "ok": check.is_ok, "detail": check.detail}
 
 
 def _recorder(state: RecorderState) -> dict[str, Any]:

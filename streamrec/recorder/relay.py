@@ -42,6 +42,7 @@ class Relay:
         self._capture = Capture(
             order, tools, covered_until=covered_until, reason=reason, archived=archived, stands_by=stands_by
         )
+        self._capture.on_look = self._look
         self._stands_by = stands_by
         self._primary: _Standby | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # of captures of the primary, also of those sent away
@@ -91,11 +92,10 @@ class Relay:
         """Record until stopped. What goes wrong becomes gaps and retries, never an exception."""
         running = asyncio.create_task(self._capture.run())
         try:
-            with self._tools.beat.felt_by(self._look):
-                while not running.done():
-                    await first(asyncio.shield(running), self._is_time.wait())
-                    if self._is_time.is_set():
-                        running = await self._return(running)
+            while not running.done():
+                await first(asyncio.shield(running), self._is_time.wait())
+                if self._is_time.is_set():
+                    running = await self._return(running)
         finally:
             self._dismiss()
             for task in (running, *self._tasks):
@@ -143,6 +143,7 @@ class Relay:
         )
         log.info("capture returned to its primary source", channel_id=backup.order.channel_id)
         self._capture, self._primary = primary.capture, None
+        self._capture.on_look = self._look
         self._tasks.discard(primary.task)
         self._is_time.clear()
         if self._is_stopping:

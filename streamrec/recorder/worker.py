@@ -28,7 +28,7 @@ from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
 from streamrec.media import binary, process
 from streamrec.models import GapReason
-from streamrec.recorder import ledger, memory, recovery, registry, replacement, rows
+from streamrec.recorder import canary, ledger, memory, recovery, registry, replacement, rows
 from streamrec.recorder.background import background, first
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
@@ -237,6 +237,9 @@ class _Worker:
             self._watch_root(),
             stack.enter_context(closing(self._steward())).run(),
         ]
+        if self.settings.canary:
+            watch = canary.Watch(self.settings, self.recorder_id)
+            tasks.append(canary.sing(clock, self.settings.canary_port, partial(rows.attempted, watch.look)))
         async with background(tasks) as failed:
             await asyncio.to_thread(replacement.relieve)
             await first(self.stopping.wait(), self.leaving.wait(), self._replaced(supervisor), failed)
@@ -301,6 +304,8 @@ class _Worker:
 
     def _sources(self, clock: Clock, children: Path) -> Sources:
         allow = tuple(self.settings.egress_allow)
+        if self.settings.canary:
+            allow += (canary.endpoint(self.settings.canary_port),)
         resolver = Resolver(clock, allow)
         return Sources(resolver, clock, ffmpeg.Sources(self.ffmpeg.path, clock, allow, children, resolver))
 

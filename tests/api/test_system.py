@@ -256,7 +256,7 @@ def test_another_site_cannot_shut_down_through_a_browser(api: httpx.Client) -> N
 
 def test_every_metric_is_documented(api: httpx.Client) -> None:
     with db.Session.begin() as session:
-        channel = Channel(name="x", keyname="test-00000", type=ChannelType.RADIO, url="http://example.org/")
+        channel = Channel(name="x", keyname="canary-sig", type=ChannelType.RADIO, url="http://example.org/")
         session.add(channel)
         session.flush()
         session.add(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from streamrec.health import Watch
+from streamrec import canary
+from streamrec.clock import now
+from streamrec.db import Session
+from streamrec.health import Watch, probe
+from streamrec.models import Channel
 from streamrec.settings import Settings
+from tests import factories as make
 
 
 def test_a_database_that_takes_a_moment_is_not_away_because_nobody_asked_for_long(
@@ -46,3 +52,37 @@ def await_waiter(engine: Engine) -> None:
             if connection.scalar(waiting):
                 return
         assert time.monotonic() < deadline, "nobody waits"
+
+
+def proved(verdict: canary.Verdict, until: datetime) -> None:
+    with Session.begin() as session:
+        channel_id = session.scalar(sa.select(Channel.id))
+        assert channel_id is not None
+        canary.note(session, channel_id, verdict, until)
+
+
+def test_a_canary_that_fails_turns_health_to_degraded_and_one_that_sings_does_not(engine: Engine) -> None:
+    with Session.begin() as session:
+        make.capturing(session, make.channel(session, keyname=canary.KEYNAME).id)
+    found = []
+    for verdict, until in (
+        (canary.Verdict(1250, 0, None), now()),
+        (canary.Verdict(0, 0, None), now() - canary.SILENT),
+        (canary.Verdict(1250, 1, "Frame 7 is not one of the signal."), now()),
+    ):
+        proved(verdict, until)
+        found.append(probe(engine, ttl_seconds=6.0))
+
+    assert [report.status for report in found] == ["ok", "degraded", "degraded"]
+    assert [report.is_ready for report in found] == [True] * 3
+    assert found[2].canary is not None
+    assert found[2].canary.detail == "Frame 7 is not one of the signal."
+
+
+def test_without_a_canary_nothing_is_said_of_one(engine: Engine) -> None:
+    with Session.begin() as session:
+        make.capturing(session, make.channel(session).id)
+
+    report = probe(engine, ttl_seconds=6.0)
+
+    assert (report.canary, report.status) == (None, "ok")
