@@ -20,6 +20,7 @@ from streamrec.recorder.background import first
 from streamrec.recorder.events import Chunk, Closed, Event, Opened, Pump, Skipped, Source, Steady, Title
 from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.feed import Feed
+from streamrec.recorder.moves import Moves
 from streamrec.recorder.rejoin import Tail
 from streamrec.recorder.rotation import Rotation
 from streamrec.recorder.status import Status, shown_title
@@ -74,6 +75,8 @@ class Capture:
         self._is_stopping = False
         self._woken = asyncio.Event()
         self._is_on_disk = False
+        self._moves = Moves(tools.clock)
+        self.on_look: Callable[[], None] = lambda: None  # called with the beat, so that nobody needs one more
         self._write_began = 0.0
         self._is_probe = False  # of a dead host with many channels, which must not fill the log
 
@@ -161,8 +164,8 @@ class Capture:
     def _move(self, new: CaptureState) -> None:
         old, self.status.state = self.status.state, state.move(self.status.state, new)
         self.status.since = self._clock.now()
-        say = log.debug if self._is_probe and old is not CaptureState.RUNNING else log.info
-        say("capture moved", channel_id=self.order.channel_id, old=old, new=new, error=self.status.last_error)
+        error, is_quiet = self.status.last_error, self._is_probe
+        self._moves.say(self.order.channel_id, old, new, error, is_quiet=is_quiet)
         self._tools.on_change(self.order.channel_id)
 
     async def _retreat(self, closed: Closed) -> None:
@@ -444,6 +447,7 @@ class Capture:
                 self._end_attempt(Closed(GapReason.STALLED, watchdog.WORDS[GapReason.STALLED]))
         if self._account.is_out and not self._stands_by:
             self._teller.refresh(self._note)
+        self.on_look()
 
     def _note(self) -> GapNoted | None:
         """The outage so far; once the capture ends, `_finish` has the last word on it."""

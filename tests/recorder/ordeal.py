@@ -163,6 +163,7 @@ class Ordeal:
             "STREAMREC_DATA_DIR": str(self.settings.data_dir),
             "STREAMREC_EGRESS_ALLOW": ",".join(reachable),
             "STREAMREC_LOG_FORMAT": "json",
+            "STREAMREC_LOG_LEVEL": "debug",  # tells every attempt
             **variables,
         }
         command = [sys.executable, "-m", "streamrec", "recorder"]
