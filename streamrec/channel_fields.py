@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from streamrec import egress
 from streamrec.errors import EgressDenied, Invalid
-from streamrec.models import CaptureMode, ChannelType
+from streamrec.models import CaptureMode, ChannelType, Store
 
 REQUIRED: Final = ("name", "keyname", "type", "url")
 
@@ -17,6 +17,8 @@ Draft = dict[str, Any]  # checked fields; `url` is a StreamUrl, `backup_urls` ar
 
 MOST_BACKUPS: Final = 8
 MOST_BANDWIDTH: Final = 10**12  # bit/s
+LONGEST_RETENTION: Final = 36_500  # days
+MOST_BYTES: Final = 2**53 - 1  # what JSON's numbers hold exactly
 
 _KEYNAME = re.compile(r"[A-Za-z0-9_-]{10}\Z")
 _COUNTRY = re.compile(r"[A-Za-z]{2}\Z")
@@ -105,17 +107,20 @@ def _backup_urls(value: object) -> list[egress.StreamUrl]:
     return found
 
 
-def _max_bandwidth(value: object) -> int | None:
-    if value is not None and (
-        not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_BANDWIDTH
-    ):
-        raise invalid(
-            "max_bandwidth", f"The max_bandwidth must be a whole number from 1 to {MOST_BANDWIDTH} bit/s.", "range"
-        )
-    return value
+def _number_or_none(field: str, most: int, unit: str) -> Callable[[object], int | None]:
+    def check(value: object) -> int | None:
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most):
+            raise invalid(field, f"The {field} must be a whole number from 1 to {most} {unit}.", "range")
+        return value
+
+    return check
 
 
-def _one_of(field: str, kind: type[ChannelType] | type[CaptureMode]) -> Callable[[object], str]:
+def _store(value: object) -> str | None:
+    return None if value is None else _one_of("store", Store)(value)
+
+
+def _one_of(field: str, kind: type[ChannelType] | type[CaptureMode] | type[Store]) -> Callable[[object], str]:
     def check(value: Any) -> str:
         try:
             return kind(value).value
@@ -139,7 +144,10 @@ RULES: Final[dict[str, Callable[[Any], Any]]] = {
     "pin": _pin,
     "backup_urls": _backup_urls,
     "tls_verify": _truth("tls_verify"),
-    "max_bandwidth": _max_bandwidth,
+    "max_bandwidth": _number_or_none("max_bandwidth", MOST_BANDWIDTH, "bit/s"),
+    "store": _store,
+    "retention_days": _number_or_none("retention_days", LONGEST_RETENTION, "days"),
+    "retention_bytes": _number_or_none("retention_bytes", MOST_BYTES, "bytes"),
 }
 
 

@@ -39,6 +39,9 @@ DEFAULTS: Final[Draft] = {
     "backup_urls": [],
     "tls_verify": True,
     "max_bandwidth": None,
+    "store": None,
+    "retention_days": None,
+    "retention_bytes": None,
 }
 
 Guard = Callable[[int], None]  # is given the current version and raises PreconditionFailed
@@ -62,6 +65,9 @@ class View(NamedTuple):
     backup_urls: list[str]
     tls_verify: bool
     max_bandwidth: int | None
+    store: str | None
+    retention_days: int | None
+    retention_bytes: int | None
     has_credentials: bool
     capture_state: str
     created_at: str  # RFC 3339
@@ -86,7 +92,7 @@ def _written(column: Any) -> sa.ColumnElement[Any]:
 _VIEW: keyset.Select = (
     sa.select(
         Channel.id,
-        *(_raw(getattr(Channel, name)) for name in View._fields[1:15]),
+        *(_raw(getattr(Channel, name)) for name in View._fields[1:18]),
         ChannelCredential.channel_id.is_not(None).label("has_credentials"),
         captures.STATE.label("capture_state"),
         _written(Channel.created_at),

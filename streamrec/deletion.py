@@ -13,11 +13,11 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
-from streamrec import captures, channels, recordings
+from streamrec import captures, channels, holds, recordings
 from streamrec.archive import files, root
 from streamrec.db import Session
 from streamrec.errors import NotFound
-from streamrec.models import Channel
+from streamrec.models import Channel, Recording
 
 log = structlog.get_logger("streamrec.deletion")
 
@@ -58,6 +58,8 @@ def _retired(channel_id: int, guard: Guard | None) -> bool:
     """Whether the channel was still there; it is not now."""
     with Session.begin() as session:
         is_gone = sa.select(Channel.deleted_at.is_not(None)).where(Channel.id == channel_id)
+        holds.lock(session, channel_id)
+        holds.refuse(session, Recording.channel_id == channel_id)
         if session.scalar(is_gone):
             return False
         channels.retire(session, channel_id, guard=guard)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from streamrec import keyset, numbering
+from streamrec import holds, keyset, numbering
 from streamrec.channel_fields import text
 from streamrec.clock import now
 from streamrec.errors import Conflict, Invalid, NotFound
@@ -206,28 +206,47 @@ def delete(session: Session, recording_id: int, *, guard: Guard | None = None) -
     Returns: the keys of files to remove once this transaction is committed, and then to `forget`.
     Raises:
         NotFound, PreconditionFailed.
+        Conflict: a hold covers it.
     """
-    return _delete(session, [_locked(session, recording_id, guard)])
+    holds.lock(session, get(session, recording_id).channel_id)
+    row = _locked(session, recording_id, guard)
+    holds.refuse(session, Recording.id == recording_id)
+    return _delete(session, [row])
 
 
 def purge(session: Session, channel_id: int, *, limit: int = 500) -> tuple[int, list[str]]:
     """Delete up to `limit` of a channel's recordings, the oldest first.
 
     Returns: how many there were, and the keys of files to remove and then to `forget`.
+    Raises:
+        Conflict: a hold covers one of them.
     """
+    holds.lock(session, channel_id)
+    holds.refuse(session, Recording.channel_id == channel_id)
     statement = sa.select(*_COLUMNS).where(Recording.channel_id == channel_id)
     rows = session.execute(statement.order_by(Recording.start_time).limit(limit).with_for_update()).all()
     return len(rows), _delete(session, rows)
 
 
-def _delete(session: Session, rows: Sequence[keyset.Row]) -> list[str]:
+def expire(session: Session, ids: Sequence[int], *, detail: str = "Its retention ended.") -> list[str]:
+    """Delete recordings whose time is over; the keys of files to remove and then to `forget`.
+
+    The caller has locked their channel, and looked that no hold covers them.
+    """
+    statement = sa.select(*_COLUMNS).where(Recording.id.in_(ids)).with_for_update()
+    return _delete(session, session.execute(statement).all(), detail=detail)
+
+
+def _delete(
+    session: Session, rows: Sequence[keyset.Row], *, detail: str = "The recording was deleted by a client."
+) -> list[str]:
     ids = [row.id for row in rows]
     captured = [row for row in rows if row.origin is Origin.CAPTURED]
     keys = [row.path for row in captured if row.store is Store.LOCAL]
     session.execute(
         sa.update(Coverage)
         .where(Coverage.recording_id.in_(ids))
-        .values(kind=CoverageKind.EXPIRED, recording_id=None, detail="The recording was deleted by a client."),
+        .values(kind=CoverageKind.EXPIRED, recording_id=None, detail=detail),
         execution_options=_UNSYNCHRONIZED,
     )
     discard(session, keys)

@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
     s3_path_style: bool = True
+    retention_days: int = Field(60, ge=1, le=36_500)
+    retention_bytes: int | None = Field(None, ge=1)
+    disk_warn_percent: float = Field(10.0, ge=0, le=100)
+    disk_low_percent: float = Field(5.0, ge=0, le=100)
+    disk_low: Literal["warn", "expire"] = "warn"
     handover_after_seconds: float = Field(300.0, ge=120)
     handover_files: int = Field(2, ge=1, le=32)
     media_redirect: bool = True

@@ -11,7 +11,7 @@ from streamrec.channel_imports import Line
 from streamrec.channels import View
 from streamrec.keyset import Row
 from streamrec.media.probe import MediaInfo
-from streamrec.models import FileFormat
+from streamrec.models import FileFormat, Hold
 from streamrec.timeline import written
 
 _CHANNEL: Final = View._fields[:-1]
@@ -44,6 +44,19 @@ def recording(row: Row) -> dict[str, Any]:
         "store": row.store,
         "created_at": written(row.created_at),
         "updated_at": written(row.updated_at),
+    }
+
+
+def hold(row: Hold) -> dict[str, Any]:
+    """Hold."""
+    return {
+        "id": row.id,
+        "channel_id": row.channel_id,
+        "start_time": written(row.start_time),
+        "end_time": written(row.end_time),
+        "reason": row.reason,
+        "created_by": row.created_by,
+        "created_at": written(row.created_at),
     }
 
 

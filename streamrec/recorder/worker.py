@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.engine import Engine
 
-from streamrec import __version__, captures, db, deletion, handover, logs, roots, schema
+from streamrec import __version__, captures, db, deletion, handover, logs, retention, roots, schema
 from streamrec.archive.files import Tree
 from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
@@ -56,6 +56,8 @@ WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database
 REPORT_SECONDS: Final = 4.0  # what a growing file has; a change of state is told at once
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
+RETENTION_SECONDS: Final = 600.0
+ROOM_SECONDS: Final = 30.0
 HANDOVER_SECONDS: Final = 10.0
 ROOT_SECONDS: Final = 5.0
 ROOT_MISSING_SECONDS: Final = 2.0
@@ -292,6 +294,8 @@ class _Worker:
         """Who sees to what is not urgent, and never keeps a capture waiting."""
         duties = [
             Duty("hand-over", HANDOVER_SECONDS, partial(handover.run, self.settings)),
+            Duty("retention", RETENTION_SECONDS, partial(retention.run, self.settings)),
+            Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
             Duty("removal of objects", HANDOVER_SECONDS, partial(handover.sweep, self.settings)),
         ]
         return Steward(duties, lock=self.settings.run_dir / "steward.lock", may_work=lambda: not self.root.fault)
