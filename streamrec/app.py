@@ -75,7 +75,7 @@ def _lifespan(settings: Settings, threads: Threads) -> Any:
         engine = db.connect(settings, application="streamrec-api")
         watch = health.Watch(settings)
         watch.refresh()
-        studio = Studio(archive_dir=settings.archive_dir, cache_dir=settings.cache_dir)
+        studio = Studio(settings)
         tidying = asyncio.create_task(_tidy(settings, studio))
         hub = events.Hub(settings)
         hub.open()

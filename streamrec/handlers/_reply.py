@@ -69,6 +69,12 @@ def text(content: str | bytes, *, media_type: str, filename: str | None = None, 
     return Response(content, status_code=status, media_type=media_type, headers=headers)
 
 
+def picture(content: bytes, *, media_type: str, is_lasting: bool = False) -> Reply:
+    """A picture; one that `is_lasting` will look the same for ever."""
+    kept = "private, max-age=86400" if is_lasting else "no-cache"
+    return Response(content, media_type=media_type, headers={"Cache-Control": kept})
+
+
 def _attachment(filename: str) -> str:
     """RFC 6266 with RFC 8187 for what is not ASCII."""
     plain = filename.encode("ascii", "replace").decode().translate({ord(c): "_" for c in '"\\?\r\n'})

@@ -20,6 +20,7 @@ from streamrec.media.stretches import Stretch, Stretches
 DEMUXERS: Final = {"mp3": "mp3", "aac": "aac", "ts": "mpegts", "mp4": "mp4"}
 _MOST_PIXELS: Final = 8192 * 4352  # of one decoded picture
 _MOST_FRAMES: Final = 1500  # decoded to reach one instant: a minute of television
+_PROBING: Final = {"probesize": "262144"}  # of five megabytes, which nothing here needs
 _JPEG: Final = "yuvj420p"
 _LOUDEST: Final = 127
 _INK: Final = (38, 70, 110)
@@ -114,7 +115,7 @@ def _sound(media: Any) -> Iterator[tuple[Any, int]]:
 
 def _opened(file: io.RawIOBase, container: str) -> Any:
     try:
-        return av.open(file, format=DEMUXERS[container])
+        return av.open(file, format=DEMUXERS[container], options=_PROBING)
     except (FFmpegError, ValueError) as error:
         raise Undecodable(f"not {container}: {error}") from error
 

@@ -10,10 +10,11 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec.models import FileFormat, Origin, Recording
+from streamrec.models import FileFormat, Origin, Recording, Store
 from streamrec.timeline import Span
 
 _LONGEST: Final = timedelta(hours=2)  # of a recording: an hour, and what a cut waits for
+_COLUMNS: Final = ("start_time", "store", "path", "object_key", "size_bytes", "sha256", "format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class Sound:
     """A recording that may sound."""
 
     start_time: datetime
+    store: Store
     path: str
+    object_key: str | None
     size_bytes: int
     sha256: str
     format: FileFormat
@@ -30,7 +33,7 @@ class Sound:
 def recorded(session: Session, channel_id: int, span: Span) -> list[Sound]:
     """The captured recordings of a channel that overlap `span`, in order."""
     rows = session.execute(
-        sa.select(Recording.start_time, Recording.path, Recording.size_bytes, Recording.sha256, Recording.format)
+        sa.select(*(getattr(Recording, name) for name in _COLUMNS))
         .where(
             Recording.channel_id == channel_id,
             Recording.origin == Origin.CAPTURED,
