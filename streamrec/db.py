@@ -15,7 +15,7 @@ from psycopg2 import extensions
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
 
@@ -119,8 +119,23 @@ def connect(settings: Settings, *, application: str = "streamrec") -> Engine:
         pool_timeout=settings.db_timeout_seconds,
         pool_use_lifo=True,
     )
+    sa.event.listen(engine, "checkout", _refuse_the_dead)
     Session.configure(bind=engine)
     return engine
+
+
+def _refuse_the_dead(connection: Any, record: Any, _proxy: Any) -> None:
+    """After a restart of the server no request meets a connection to the one before: the pool makes new ones.
+
+    A server that ended says so on its sockets, and a look there is no round trip, as `pool_pre_ping` would make.
+    """
+    if not record.info.get("has_served"):
+        record.info["has_served"] = True
+        return
+    readable = select.poll()
+    readable.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    if readable.poll(0):
+        raise InvalidatePoolError("the server has closed this connection")
 
 
 def is_away(exc: BaseException) -> bool:

@@ -102,3 +102,21 @@ def test_every_spelling_of_the_scheme_goes_through_psycopg2(scheme: str) -> None
     url = Settings(database_url=f"{scheme}://u:p@h/d").database()
 
     assert url.drivername == "postgresql+psycopg2"
+
+
+def test_a_server_that_was_restarted_meanwhile_costs_no_request(database: str, maintenance: sa.Engine) -> None:
+    """Its old connections are known to be dead before anything is asked over them."""
+    engine = db.connect(Settings(database_url=database))
+    try:
+        with engine.connect() as one, engine.connect() as two:
+            pids = [each.scalar(sa.text("SELECT pg_backend_pid()")) for each in (one, two)]
+        with maintenance.connect() as other:
+            for pid in pids:
+                other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+        with engine.connect() as one, engine.connect() as two:
+            fresh = [each.scalar(sa.text("SELECT pg_backend_pid()")) for each in (one, two)]
+    finally:
+        engine.dispose()
+
+    assert set(fresh).isdisjoint(pids)
