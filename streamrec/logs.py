@@ -36,6 +36,8 @@ QUIET = {
     "gunicorn.error": logging.WARNING,
     "uvicorn.error": logging.WARNING,
     "httpx": logging.WARNING,
+    "procrastinate": logging.WARNING,  # its lines repeat whole jobs
+    "psycopg.pool": logging.ERROR,  # it warns at each try to reach a database that is away
     "py.warnings": logging.ERROR,  # deprecations among libraries are for developers
 }
 ADOPTED = ("gunicorn", "gunicorn.error", "uvicorn", "uvicorn.error", "alembic", "sqlalchemy", "werkzeug", "flask")

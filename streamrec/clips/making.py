@@ -193,7 +193,7 @@ class Making:
             size = os.fstat(readable.fileno()).st_size
             os.fsync(readable.fileno())
         self.target.rename(part, self.key)
-        seconds = sum((min(piece.end, self._end) - piece.start).total_seconds() for piece in self.cuts)
+        seconds = sum(max(0.0, (min(piece.end, self._end) - piece.start).total_seconds()) for piece in self.cuts)
         told = {**self._origin(), "sha256": sha256, "size_bytes": size, "lossless": recipe.is_lossless}
         return rows.Made(self.key, size, sha256, recipe.is_lossless, round(seconds, 6), told)
 

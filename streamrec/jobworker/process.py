@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import threading
@@ -46,7 +45,6 @@ def run(settings: Settings, known: Mapping[JobKind, Task] | None = None) -> None
     `known` says what does which kind of job; without it, those of this service.
     """
     logs.configure(settings, "jobs")
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)  # its lines hold whole jobs
     log.info("job worker starting", version=__version__, slots=settings.job_slots)
     engine = db.connect(settings, application="streamrec-jobs")
     try:

@@ -58,6 +58,12 @@ def row(clip: Row) -> Row:
         return rows.get(session, clip.id)
 
 
+def only_clip() -> Row:
+    with db.Session.begin() as session:
+        (found,) = rows.page(session).rows
+        return found
+
+
 def manifest_of(path: Path) -> dict[str, Any]:
     """Of the clip whose file this is."""
     with db.Session.begin() as session:
@@ -185,6 +191,7 @@ def test_an_exact_clip_is_coded_anew_from_the_instant_itself(settings: Settings)
     path = made(settings, channel_id, 1.52, 4.52, format=ClipFormat.MP4, exact=True)
 
     assert len(pictures_of(path)) == pytest.approx(75, abs=1)
+    assert only_clip().seconds == pytest.approx(3.0, abs=0.04)
     assert not manifest_of(path)["lossless"]
 
 
