@@ -33,6 +33,11 @@ class IcySplitter:
         self._titles: list[Title] = []
         self._pieces: list[bytes] = []
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the interval proved to be a lie."""
+        return self._is_lost
+
     def feed(self, data: bytes) -> tuple[bytes, list[Title]]:
         """The media in `data`, and titles with the number of media bytes before each."""
         self._titles, self._pieces = [], []

@@ -47,6 +47,7 @@ class Sources:
         native = HlsSources(resolver, clock, ffmpeg)
         self._elsewhere: dict[Kind, Open] = {Kind.HLS: hls or native.open, Kind.MANIFEST: ffmpeg.open}
         self._known: dict[Address, Kind] = {}
+        self._liars: set[Address] = set()
 
     def open(self, address: Address) -> Source:
         """A new attempt at `address`."""
@@ -68,6 +69,16 @@ class Sources:
         self._known[address] = kind
         return self._elsewhere[kind]
 
+    def may_ask_for_titles(self, address: Address) -> bool:
+        """Whether this server, as far as we know, sends its metadata where it says."""
+        return address not in self._liars
+
+    def note_lie(self, address: Address) -> None:
+        """It does not: without metadata its frames come whole."""
+        if len(self._liars) >= MOST_KNOWN:
+            self._liars.clear()
+        self._liars.add(address)
+
     def forget(self, address: Address) -> None:
         """What was known of `address` proved wrong."""
         self._known.pop(address, None)
@@ -81,6 +92,7 @@ class HttpSource:
         self._address = address
         self._clock = sources.clock
         self._inner: Source | None = None
+        self._stream: Stream | None = None
         self._finding: asyncio.Future[Source] | None = None
         self._is_closing = False
         self._titles: list[Title] = []
@@ -104,6 +116,8 @@ class HttpSource:
                 is_open = is_open or isinstance(event, Opened)
                 if isinstance(event, Closed) and not is_open:
                     self._sources.forget(self._address)
+                if isinstance(event, Closed) and self._stream is not None and self._stream.is_lying:
+                    self._sources.note_lie(self._address)
                 yield event
 
     async def close(self) -> None:
@@ -137,7 +151,12 @@ class HttpSource:
         except Invalid as exc:
             raise Refused(GapReason.UNSUPPORTED, exc.detail) from exc
         for _ in range(PLAYLIST_DEPTH + 1):
-            stream, data, kind = await self._look(trail)
+            self._stream, data, kind = await self._look(trail)
+            if self._stream.is_lying and self._sources.may_ask_for_titles(self._address):
+                self._stream.close()
+                self._sources.note_lie(self._address)
+                self._stream, data, kind = await self._look(trail)
+            stream = self._stream
             if kind is Kind.PLAYLIST:
                 stream.close()
                 _follow(trail, data)
@@ -157,14 +176,15 @@ class HttpSource:
 
     async def _look(self, trail: Trail) -> tuple[Stream, bytes, Kind]:
         """Ask, and take in as much as shows what it is. Raises Refused."""
+        has_titles = self._sources.may_ask_for_titles(self._address)
         answer = await get(
             trail,
             self._sources.resolver,
-            headers={"Icy-MetaData": "1"},
+            headers={"Icy-MetaData": "1"} if has_titles else {},
             receive_bytes=RECEIVE_BYTES,
             tls_verify=self._address.tls_verify,
         )
-        stream = Stream(answer, self._sources.hangups)
+        stream = Stream(answer, self._sources.hangups, was_asked=has_titles)
         try:
             data, kind = await self._sniffed(stream)
         except BaseException:

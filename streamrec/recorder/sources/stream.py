@@ -18,13 +18,16 @@ _STEP_BYTES: Final = 65_536
 _MOST_INTERVAL: Final = 1 << 20
 ENDED: Final = Closed(GapReason.SOURCE_ENDED, "The stream ended.")
 _RESET: Final = Closed(GapReason.SOURCE_ENDED, "The connection was reset.")
+_LYING: Final = Closed(GapReason.SOURCE_ERROR, "The titles are not where the server said; it goes on without.")
 _BROKEN: Final = Closed(GapReason.SOURCE_ERROR, "The server broke the rules of chunked transfer.")
 
 
 class Stream:
     """What comes from one answer. Whoever holds it closes it."""
 
-    def __init__(self, answer: Answer, hangups: Hangups) -> None:
+    def __init__(self, answer: Answer, hangups: Hangups, *, was_asked: bool = True) -> None:
+        """`was_asked` is whether the metadata is there because we wanted it, and would not be if we did not."""
+        self._was_asked = was_asked
         self._sock = answer.sock
         self._is_tls = isinstance(answer.sock, ssl.SSLSocket)
         self._body = body_of(answer.head)
@@ -41,12 +44,22 @@ class Stream:
         self._hangups = hangups
         hangups.watch(self._sock, self.alarm)
 
+    @property
+    def is_lying(self) -> bool:
+        """Whether the metadata is not where the server said it would be."""
+        return self._splitter is not None and self._splitter.is_lost
+
     def drain(self, limit: int) -> tuple[bytes, list[Title]]:
         """The media that is there now, from at most about `limit` bytes, and the titles in it."""
         data = self._received(limit)
         if not self._is_plain:
             data = self._decoded(data)
-        return (data, []) if self._splitter is None else self._splitter.feed(data)
+        if self._splitter is None:
+            return data, []
+        found = self._splitter.feed(data)
+        if self._splitter.is_lost and self._was_asked:
+            self.ended = self.ended or _LYING
+        return found
 
     def _received(self, limit: int) -> bytes:
         pieces = [self._first] if self._first else []
