@@ -21,12 +21,15 @@ import click
 
 from streamrec import clock
 from streamrec.archive.files import Tree
+from streamrec.archive.places import Reading
+from streamrec.clips.cutting import Recordings
 from streamrec.clips.making import BEHIND, Making
 from streamrec.clips.plan import Source, planned
 from streamrec.framing import framer_for
 from streamrec.framing.units import FLICKS
 from streamrec.media import binary
 from streamrec.models import FileFormat, GapPolicy
+from streamrec.settings import Settings
 from streamrec.timeline import Span
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
@@ -161,7 +164,9 @@ def _ours(case: Case, folder: Path, sources: list[Source], executable: str) -> f
         id=uuid4(), channel_id=1, start_time=window.start, end_time=window.end, format=case.wanted, exact=False,
         gaps=GapPolicy.SKIP, created_at=T0,
     )  # fmt: skip
-    with Tree(folder / "archive") as archive, Tree(folder / "clips") as target:
+    settings = Settings(data_dir=folder)
+    with Tree(folder / "archive") as tree, Tree(folder / "clips") as target:
+        archive = Recordings(tree, Reading(settings), folder)
         Making(
             Work(), archive, target, lambda: executable, clip, planned(sources, window), planned(sources, wide), []
         ).make()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from streamrec.archive.files import Tree
+from streamrec.archive.places import Reading
 from streamrec.clips.plan import Source, Take
 from streamrec.errors import Unavailable
 from streamrec.framing import framer_for, index
@@ -20,7 +23,7 @@ from streamrec.framing.index import Frames
 from streamrec.framing.psi import PACKET
 from streamrec.framing.skew import TICKS, picture_skew
 from streamrec.framing.units import FLICKS, Unit
-from streamrec.models import FileFormat
+from streamrec.models import FileFormat, Store
 
 STEP_BYTES: Final = 4 << 20
 READ_BYTES: Final = 1 << 20
@@ -47,15 +50,34 @@ class Cut:
         return len(self.header) + self.last - self.first
 
 
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Opens recordings wherever they lie; one in a bucket is fetched into `folder`, where it has no name."""
+
+    archive: Tree
+    reading: Reading
+    folder: Path
+
+    def open(self, source: Source) -> int:
+        """A descriptor, to be closed. Raises OSError, StorageAway."""
+        if source.store is Store.LOCAL:
+            return self.archive.open(source.key)
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            for chunk in self.reading.stream(source):
+                file.write(chunk)
+            file.flush()
+            return os.dup(file.fileno())
+
+
 @contextmanager
-def opened(archive: Tree, source: Source) -> Iterator[int]:
+def opened(archive: Recordings, source: Source) -> Iterator[int]:
     """A descriptor of a recording's file.
 
     Raises:
         Unavailable: it is not there, or not as long as its row says.
     """
     try:
-        descriptor = archive.open(source.key)
+        descriptor = archive.open(source)
     except OSError as exc:
         raise Unavailable(
             f"The file of recording {source.recording_id} cannot be read.", recording_id=source.recording_id
@@ -71,7 +93,7 @@ def opened(archive: Tree, source: Source) -> Iterator[int]:
         os.close(descriptor)
 
 
-def cut(archive: Tree, take: Take, *, warm_up: int = 0, is_first: bool = True) -> Cut | None:
+def cut(archive: Recordings, take: Take, *, warm_up: int = 0, is_first: bool = True) -> Cut | None:
     """Where a take lies in its file, to the frame; None if no frame begins in it.
 
     Of audio, exactly the frames that begin in the take, so that takes which meet share none and miss none; with
@@ -161,7 +183,7 @@ def _units(file: int, format: FileFormat) -> Iterator[Unit]:  # noqa: A002
     yield from framer.flush()
 
 
-def skew(archive: Tree, piece: Cut) -> timedelta:
+def skew(archive: Recordings, piece: Cut) -> timedelta:
     """How much later the picture of a stretch begins than the stretch itself; players begin with the sound."""
     if piece.source.format is not FileFormat.TS:
         return timedelta()
@@ -173,7 +195,7 @@ def skew(archive: Tree, piece: Cut) -> timedelta:
 # --- copying ----------------------------------------------------------------------------------------------
 
 
-def copied(archive: Tree, piece: Cut, target: int, *, told: Callable[[int], None]) -> None:
+def copied(archive: Recordings, piece: Cut, target: int, *, told: Callable[[int], None]) -> None:
     """Append a stretch to an open file, `told` of every few megabytes."""
     if piece.header:
         write(target, piece.header)
@@ -207,7 +229,7 @@ def _copied_some(file: int, target: int, count: int, offset: int) -> int:
     return len(data)
 
 
-def chunks(archive: Tree, piece: Cut) -> Iterator[bytes]:
+def chunks(archive: Recordings, piece: Cut) -> Iterator[bytes]:
     """The bytes of a stretch, for a pipe."""
     if piece.header:
         yield piece.header

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 
-from streamrec.archive.files import Tree
 from streamrec.clips import converting, cutting
 from streamrec.clips.plan import Source
 from streamrec.errors import Unavailable
@@ -32,7 +31,7 @@ class SilentFrame:
         return max(0, round(microseconds * FLICKS / 1_000_000 / self.duration))
 
 
-def silent_frame(executable: str, archive: Tree, source: Source) -> SilentFrame:
+def silent_frame(executable: str, archive: cutting.Recordings, source: Source) -> SilentFrame:
     """A silent frame as the recording would have it.
 
     Raises:

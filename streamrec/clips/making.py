@@ -15,8 +15,9 @@ from uuid import UUID
 
 from streamrec import __version__, db
 from streamrec.archive.files import Tree
+from streamrec.archive.places import Reading
 from streamrec.clips import converting, cutting, filling, recipes, rows
-from streamrec.clips.cutting import Cut
+from streamrec.clips.cutting import Cut, Recordings
 from streamrec.clips.plan import Plan
 from streamrec.clips.recipes import ClipFormat, Recipe
 from streamrec.clock import now
@@ -27,6 +28,7 @@ from streamrec.models import FileFormat, GapPolicy
 from streamrec.settings import Settings
 from streamrec.timeline import Span, written
 
+SPARE_BYTES: Final = 1 << 30  # that are to be left free
 PART: Final = ".part"
 BEHIND: Final = timedelta(seconds=2)
 WARM_UP: Final = 12  # frames of audio before a cut, so that the first one wanted decodes as it did on air
@@ -47,7 +49,7 @@ class Making:
     """One attempt at one clip."""
 
     work: Work
-    archive: Tree
+    archive: Recordings
     target: Tree
     executable: Callable[[], str]
     clip: Row
@@ -72,6 +74,7 @@ class Making:
     def make(self) -> rows.Made:
         """The file, durable under its key. Raises StreamrecError; leaves nothing behind then."""
         part = self.key + PART
+        self._check_room()
         try:
             recipe = self._written(part)
             made = self._closed(part, recipe)
@@ -80,6 +83,13 @@ class Making:
                 self.target.unlink(part)
             raise
         return made
+
+    def _check_room(self) -> None:
+        """A clip must not take the room that the recorder needs; no format is much larger than its recordings."""
+        disk = os.statvfs(self.target.path)
+        needed = sum(take.source.size_bytes for take in self.plan.takes)
+        if disk.f_bavail * disk.f_frsize - needed < SPARE_BYTES:
+            raise Unavailable("There is not enough room on the disk for this clip.", rule="room")
 
     # --- bytes
 
@@ -256,15 +266,18 @@ def make(settings: Settings, work: Work) -> str | None:
         rows.check(plan, _order(clip))
         gaps = rows.gaps_in(session, clip.channel_id, window)
     try:
-        with Tree(settings.archive_dir) as archive, Tree(settings.clips_dir) as target:
-            making = Making(
-                work, archive, target, lambda: binary.find(settings.ffmpeg).path, clip, plan, wide, gaps
-            )
-            made = making.make()
-            _note(settings, making, made)
+        with Tree(settings.archive_dir) as tree, Tree(settings.clips_dir) as target:
+            recordings = Recordings(tree, Reading(settings), settings.clips_dir)
+            making = Making(work, recordings, target, _executable(settings), clip, plan, wide, gaps)
+            _note(settings, making, making.make())
     except OSError as exc:
         raise Unavailable(f"The clip could not be written: {exc.strerror}.") from exc
     return f"/clip/{clip.id}"
+
+
+def _executable(settings: Settings) -> Callable[[], str]:
+    """Looked for only where it is needed."""
+    return lambda: binary.find(settings.ffmpeg).path
 
 
 def _order(clip: Row) -> rows.Order:

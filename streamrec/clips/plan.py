@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from streamrec.models import FileFormat
+from streamrec.models import FileFormat, Store
 from streamrec.timeline import Span
 
 SEAM: Final = timedelta(milliseconds=1)  # what two files may lie apart and still meet
@@ -26,6 +26,13 @@ class Source:
     format: FileFormat
     codecs: str
     run_id: UUID | None
+    store: Store = Store.LOCAL
+    object_key: str | None = None
+
+    @property
+    def path(self) -> str:
+        """As a row of a recording calls its key."""
+        return self.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from streamrec.clips import recipes
 from streamrec.clips.plan import Plan, Source, planned
 from streamrec.clips.recipes import ClipFormat
 from streamrec.clock import now
-from streamrec.errors import Conflict, Invalid, NotFound
+from streamrec.errors import Conflict, Invalid, NotFound, Unavailable
 from streamrec.models import Clip, CoverageKind, GapPolicy, Job, JobKind, JobState, Origin, Recording
 from streamrec.timeline import Span, written
 
 LONGEST: Final = timedelta(hours=24)
+MOST_OPEN: Final = 1000  # clips that are asked for and not made
 MOST_SOURCES: Final = 20_000  # a day of the shortest segments
 
 _COLUMNS: Final[tuple[Any, ...]] = (
@@ -30,6 +31,7 @@ _COLUMNS: Final[tuple[Any, ...]] = (
 _SOURCE: Final[tuple[Any, ...]] = (
     *(Recording.id, Recording.path, Recording.start_time, Recording.end_time, Recording.size_bytes),
     *(Recording.sha256, Recording.format, Recording.codecs, Recording.run_id),
+    *(Recording.store, Recording.object_key),
 )
 _SORTS: Final[dict[str, sa.ColumnElement[Any]]] = {
     "id": Clip.number.expression,
@@ -56,9 +58,11 @@ def create(session: Session, order: Order) -> keyset.Row:
         NotFound: there is no such channel.
         Invalid: nothing was recorded there, or the recordings do not make such a clip.
         Conflict: there are gaps, which the order refuses.
+        Unavailable: too many clips wait to be made.
     """
     channels.require(session, order.channel_id)
     _check_window(order.window)
+    _check_queue(session)
     plan = plan_of(session, order.channel_id, order.window)
     made = check(plan, order)
     kind = JobKind.EXPORT if made is ClipFormat.ZIP else JobKind.CLIP
@@ -82,6 +86,13 @@ def _check_window(window: Span) -> None:
         raise Invalid("to: must lie in the past", field="to", rule="past")
     if window.duration > LONGEST:
         raise Invalid("from: a clip has at most 24 hours", field="from", rule="range")
+
+
+def _check_queue(session: Session) -> None:
+    """What is asked for without end would fill the disk without end."""
+    waiting = sa.select(sa.func.count()).select_from(Clip).join(Job, Job.id == Clip.job_id)
+    if (session.scalar(waiting.where(Job.ended_at.is_(None))) or 0) >= MOST_OPEN:
+        raise Unavailable(f"{MOST_OPEN} clips wait to be made; ask again later.", rule="most_open")
 
 
 def check(plan: Plan, order: Order) -> ClipFormat:
@@ -131,7 +142,8 @@ def plan_of(session: Session, channel_id: int, window: Span) -> Plan:
 def _source(row: keyset.Row) -> Source:
     """A captured recording has all of these."""
     span = Span(row.start_time, row.end_time)
-    return Source(row.id, row.path, span, row.size_bytes, row.sha256, row.format, row.codecs or "", row.run_id)
+    media = (row.size_bytes, row.sha256, row.format, row.codecs or "")
+    return Source(row.id, row.path, span, *media, row.run_id, row.store, row.object_key)
 
 
 def gaps_in(session: Session, channel_id: int, window: Span) -> list[dict[str, Any]]:

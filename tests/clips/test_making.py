@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
 from sqlalchemy.engine import Engine
 
 from streamrec import db, jobs
+from streamrec.archive import places
+from streamrec.archive.storage import Bucket
 from streamrec.clips import making, rows
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Conflict, Invalid, Unavailable
 from streamrec.keyset import Row
-from streamrec.models import CoverageKind, GapPolicy, GapReason
+from streamrec.models import CoverageKind, GapPolicy, GapReason, Recording, Store
 from streamrec.settings import Settings
 from streamrec.timeline import Span
-from tests import factories, samples
+from tests import factories, samples, store
 from tests.clips.archive import Air, Work, on_air
 from tests.factories import T0, at
 
@@ -322,3 +326,37 @@ def test_the_clip_of_a_whole_recording_is_that_recording(settings: Settings) -> 
 
 def seconds_of(moment: datetime) -> float:
     return (moment - T0).total_seconds()
+
+
+def test_recordings_that_lie_in_a_bucket_are_cut_like_others(settings: Settings) -> None:
+    channel_id = a_channel()
+    air = recorded(settings, channel_id, "mp3.mp3")
+    with store.running() as endpoint:
+        away = moved_to_a_bucket(settings, store.new_bucket(endpoint))
+
+        path = made(away, channel_id, 1.5, 4.5)
+
+    assert path.read_bytes() == air.between(at(1.5), at(4.5))
+    assert files_in(away.clips_dir) == [path]
+
+
+def moved_to_a_bucket(settings: Settings, bucket: Bucket) -> Settings:
+    """The same instance after all of its recordings were handed over."""
+    names = {"s3_bucket": bucket.name, "s3_endpoint": bucket.endpoint, "s3_access_key": bucket.access_key}
+    away = settings.model_copy(update={**names, "s3_secret_key": SecretStr(bucket.secret_key or "")})
+    for path in files_in(settings.archive_dir):
+        places.bucket(away).put(path.relative_to(settings.archive_dir).as_posix(), path.read_bytes())
+        path.unlink()
+    with db.Session.begin() as session:
+        session.execute(sa.update(Recording).values(store=Store.S3, object_key=Recording.path))
+    return away
+
+
+def test_a_folder_that_takes_no_file_fails_the_clip_in_a_sentence(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    clip = ordered(channel_id, 0, 5)
+    settings.clips_dir.write_text("in the way")
+
+    with pytest.raises(Unavailable, match="could not be written"):
+        making.make(settings, Work(clip.job_id))
