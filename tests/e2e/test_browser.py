@@ -68,11 +68,11 @@ def _note(errors: list[str], message: ConsoleMessage) -> None:
         errors.append(message.text)
 
 
-def test_the_console_shows_both_stations_being_recorded(demo: door.Instance, page: Page) -> None:
+def test_the_console_shows_both_stations_and_the_canary_being_recorded(demo: door.Instance, page: Page) -> None:
     """Names, states and the last files are on one page."""
     page.goto(f"{demo.address}/console")
 
-    page.wait_for_selector("text=2 of 2")
+    page.wait_for_selector("text=3 of 3")
     text = page.inner_text("main")
     assert "Demo radio" in text
     assert "Demo television" in text
