@@ -19,6 +19,8 @@ usage: ./run.sh [command]
   migrate       write a new migration from the models (for developers)
   check         look whether the set-up is complete
   audit         hold account, rows and files against each other (--depth hash reads every byte)
+  manifest      print a channel's sealed days (--public-key: the key that signs them)
+  verify        verify sealed days, and the recordings in a folder, offline
   root          say whose archive the folder is; --adopt takes it as it is
   apikey        create, list or revoke API keys
 
@@ -120,7 +122,7 @@ verb=${1:-up}
 [ $# -eq 0 ] || shift
 
 case "$verb" in
-    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | root | apikey)
+    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | manifest | verify | root | apikey)
         set_up requirements.lock
         exec .venv/bin/python -m streamrec "$verb" "$@"
         ;;

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 from sqlalchemy.engine import Engine
@@ -233,6 +234,40 @@ def root(loaded: Settings, adopt: bool) -> None:
     if found != wanted:
         click.echo(f"It is marked as {found.root} of {found.database}." if found else "It bears no mark.")
         sys.exit(1)
+
+
+@main.command()
+@click.argument("channel_id", type=int, required=False)
+@click.option("--public-key", is_flag=True, help="Print the key that signs instead, for whoever is to verify.")
+@_configured("cli")
+def manifest(loaded: Settings, channel_id: int | None, public_key: bool) -> None:
+    """Print all sealed days of a channel, one JSON object a line."""
+    from streamrec import manifests
+    from streamrec.archive import proof
+
+    if public_key:
+        click.echo(proof.signed({}, manifests.signing_key(loaded.signing_key))[1])
+        return
+    if channel_id is None:
+        raise click.UsageError("Give a channel's id, or --public-key.")
+    with _database(loaded) as engine, _session(engine) as session:
+        for envelope in manifests.all_of(session, channel_id):
+            click.echo(proof.canonical(envelope))
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option("--public-key", help="The key (base64) that must have signed; without it, the one that is named.")
+def verify(file: BinaryIO, folder: Path | None, public_key: str | None) -> None:
+    """Verify sealed days offline: FILE from `manifest` or the API, and the recordings in FOLDER if it is given."""
+    from streamrec import verification
+
+    faults = verification.run(file, folder, public_key)
+    for fault in faults:
+        click.echo(f"FAIL  {fault}")
+    click.echo("Something is wrong." if faults else "Everything holds.")
+    sys.exit(1 if faults else 0)
 
 
 @main.command()

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
     s3_path_style: bool = True
+    signing_key_file: Path | None = None
     retention_days: int = Field(60, ge=1, le=36_500)
     retention_bytes: int | None = Field(None, ge=1)
     disk_warn_percent: float = Field(10.0, ge=0, le=100)
@@ -160,6 +161,11 @@ class Settings(BaseSettings):
     def archive_dir(self) -> Path:
         """Where closed recordings lie."""
         return self.data_dir / "archive"
+
+    @property
+    def signing_key(self) -> Path:
+        """The key that signs manifests."""
+        return self.signing_key_file or self.data_dir / "signing-key.pem"
 
     @property
     def files_dir(self) -> Path:

@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.engine import Engine
 
-from streamrec import __version__, captures, db, deletion, handover, logs, retention, roots, schema
+from streamrec import __version__, captures, db, deletion, handover, logs, manifests, retention, roots, schema
 from streamrec.archive.files import Tree
 from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
@@ -58,6 +58,7 @@ HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
 RETENTION_SECONDS: Final = 600.0
 ROOM_SECONDS: Final = 30.0
+SEAL_SECONDS: Final = 600.0
 HANDOVER_SECONDS: Final = 10.0
 ROOT_SECONDS: Final = 5.0
 ROOT_MISSING_SECONDS: Final = 2.0
@@ -295,6 +296,7 @@ class _Worker:
         duties = [
             Duty("hand-over", HANDOVER_SECONDS, partial(handover.run, self.settings)),
             Duty("retention", RETENTION_SECONDS, partial(retention.run, self.settings)),
+            Duty("sealing", SEAL_SECONDS, partial(manifests.run, self.settings)),
             Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
             Duty("removal of objects", HANDOVER_SECONDS, partial(handover.sweep, self.settings)),
         ]

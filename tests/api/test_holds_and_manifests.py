@@ -1,13 +1,16 @@
-"""Legal holds, as clients set and lift them."""
+"""Legal holds and sealed days, as clients see them."""
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from streamrec import db
+from streamrec import db, manifests
+from streamrec.archive import proof
 from tests import factories as make
 
 HELD = {
@@ -70,3 +73,18 @@ def test_holds_of_no_channel(api: httpx.Client) -> None:
     problem(api.post("/channel/7/hold", json=HELD), 404)
     problem(api.get("/channel/7/hold"), 404)
     problem(api.delete("/channel/7/hold/1"), 404)
+
+
+def test_a_day_that_is_not_sealed_is_not_found(api: httpx.Client, recording_id: int) -> None:
+    problem(api.get("/channel/1/manifest"), 404)
+    problem(api.get("/channel/1/manifest?date=2026-11-01"), 404)
+    problem(api.get("/channel/1/manifest?date=2026-13-01"), 400)
+
+
+def test_a_sealed_day_is_handed_out(api: httpx.Client, recording_id: int, tmp_path: Path) -> None:
+    with db.Session.begin() as session:
+        manifests.seal(session, 1, date(2026, 11, 1), manifests.signing_key(tmp_path / "key"))
+    sealed = api.get("/channel/1/manifest?date=2026-11-01").json()
+
+    assert proof.verify([sealed]) == []
+    assert api.get("/channel/1/manifest").json() == sealed

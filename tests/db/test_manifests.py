@@ -1,0 +1,171 @@
+"""Sealed days: what they say, and that nothing can be taken from them unseen."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.orm import Session
+
+from streamrec import manifests, recordings, verification
+from streamrec.archive import layout, proof
+from streamrec.models import Coverage, CoverageKind, FileFormat, GapReason
+from tests import factories as make
+
+DAY = date(2026, 11, 1)
+NEXT = DAY + timedelta(days=1)
+MEDIA = bytes(range(200))
+KEY = Ed25519PrivateKey.generate()
+
+
+class World:
+    """A channel with two recordings and a gap on a day, and the files."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session = session
+        self.folder = folder
+        self.channel_id = make.channel(session).id
+        self.first = self.record(0, 60)
+        make.covered(session, self.channel_id, 60, 90, CoverageKind.GAP, GapReason.STALLED)
+        self.record(90, 150)
+
+    def record(self, start: float, end: float) -> int:
+        key = layout.key(keyname="gr-rstpk-1", start_time=make.at(start), run_id=uuid4(), format=FileFormat.MP3)
+        (self.folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / key).write_bytes(MEDIA)
+        told = {"size_bytes": len(MEDIA), "sha256": hashlib.sha256(MEDIA).hexdigest()}
+        return make.captured(self.session, self.channel_id, start, end, path=key, **told).id
+
+    def seal(self, day: date) -> None:
+        manifests.seal(self.session, self.channel_id, day, KEY)
+
+    def sealed(self) -> list[dict[str, Any]]:
+        return list(manifests.all_of(self.session, self.channel_id))
+
+    def faults(self, envelopes: list[dict[str, Any]] | None = None) -> list[str]:
+        lines = b"\n".join(map(proof.canonical, self.sealed() if envelopes is None else envelopes))
+        return verification.run(io.BytesIO(lines), self.folder, proof.signed({}, KEY)[1])
+
+
+@pytest.fixture
+def world(session: Session, tmp_path: Path) -> World:
+    return World(session, tmp_path)
+
+
+def test_a_day_tells_its_recordings_and_gaps_in_order(world: World) -> None:
+    world.seal(DAY)
+    (sealed,) = world.sealed()
+
+    assert [entry["kind"] for entry in sealed["manifest"]["entries"]] == ["recorded", "gap", "recorded"]
+    assert world.faults() == []
+
+
+def test_a_day_is_due_an_hour_after_its_end_and_once(world: World) -> None:
+    midnight = make.T0.replace(hour=0) + timedelta(days=1)
+    assert manifests.due(world.session, world.channel_id, midnight + timedelta(minutes=59)) is None
+    assert manifests.due(world.session, world.channel_id, midnight + timedelta(hours=1)) == DAY
+    world.seal(DAY)
+
+    assert manifests.due(world.session, world.channel_id, midnight + timedelta(days=9)) is None
+
+
+def test_a_deletion_after_the_seal_is_a_later_entry_and_no_edit(world: World) -> None:
+    world.seal(DAY)
+    before = world.sealed()
+    key = recordings.delete(world.session, world.first)[0]
+    (world.folder / key).unlink()
+    world.seal(NEXT)
+    later = world.sealed()
+
+    assert later[0] == before[0]
+    assert [entry["kind"] for entry in later[1]["manifest"]["entries"]] == ["expired"]
+    assert later[1]["manifest"]["entries"][0]["uuid"] == before[0]["manifest"]["entries"][0]["uuid"]
+    assert world.faults() == []
+
+
+def test_a_row_that_is_taken_back_after_the_seal_is_told(world: World) -> None:
+    world.seal(DAY)
+    world.session.execute(sa.delete(Coverage).where(Coverage.kind == CoverageKind.GAP))
+    world.record(200, 260)
+    world.seal(NEXT)
+
+    assert [entry["kind"] for entry in world.sealed()[1]["manifest"]["entries"]] == ["recorded", "withdrawn"]
+
+
+def test_a_file_that_was_replaced_or_removed_is_seen(world: World) -> None:
+    world.seal(DAY)
+    first, second = sorted(world.folder.rglob("*.mp3"))
+    first.write_bytes(MEDIA[::-1])
+    second.unlink()
+
+    assert [fault.rpartition(": ")[2] for fault in world.faults()] == [
+        "is not the file that was sealed",
+        "is missing",
+    ]
+
+
+def _changed(sealed: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
+    made = copy.deepcopy(sealed)
+    document = made[0]["manifest"]
+    match what:
+        case "an entry removed":
+            del document["entries"][1]
+        case "an entry changed and all hashes made anew":
+            bare = [{k: v for k, v in e.items() if k != "chain"} for e in document["entries"][:1]]
+            document["entries"], document["chain_after"] = proof.linked(document["chain_before"], bare)
+            made[0]["sha256"] = proof.sha256(proof.canonical(document))
+        case "signed with another key":
+            made[0]["signature"], made[0]["public_key"] = proof.signed(document, Ed25519PrivateKey.generate())
+        case "no signature":
+            made[0]["signature"] = None
+        case "a day left out":
+            del made[1]
+        case "not a manifest":
+            made[0] = {"manifest": 7}
+    return made
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "an entry removed",
+        "an entry changed and all hashes made anew",
+        "signed with another key",
+        "no signature",
+        "a day left out",
+        "not a manifest",
+    ],
+)
+def test_a_manifest_that_was_tampered_with_is_seen(world: World, what: str) -> None:
+    for day in range(3):
+        world.record(200 + 100 * day, 260 + 100 * day)
+        world.seal(DAY + timedelta(days=day))
+
+    assert world.faults() == []
+    assert world.faults(_changed(world.sealed(), what)) != []
+
+
+def test_a_manifest_leads_to_no_file_outside_the_folder(world: World) -> None:
+    world.seal(DAY)
+    (sealed,) = world.sealed()
+    sealed["manifest"]["entries"][0]["recording"]["path"] = "../../etc/passwd"
+
+    assert any("no name of the archive" in fault for fault in world.faults([sealed]))
+
+
+def test_the_key_is_made_once_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "key.pem"
+    first = manifests.signing_key(path)
+
+    assert manifests.signing_key(path).private_bytes_raw() == first.private_bytes_raw()
+    assert path.stat().st_mode & 0o077 == 0
+    assert json.loads(proof.canonical({"b": 1, "a": "ü"})) == {"a": "ü", "b": 1}
