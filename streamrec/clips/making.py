@@ -28,6 +28,7 @@ from streamrec.models import FileFormat, GapPolicy
 from streamrec.settings import Settings
 from streamrec.timeline import Span, written
 
+WAVE_BYTES: Final = 192_000  # a second of 48 kHz, 16 bit, stereo
 SPARE_BYTES: Final = 1 << 30  # that are to be left free
 PART: Final = ".part"
 BEHIND: Final = timedelta(seconds=2)
@@ -85,9 +86,11 @@ class Making:
         return made
 
     def _check_room(self) -> None:
-        """A clip must not take the room that the recorder needs; no format is much larger than its recordings."""
+        """A clip must not take the room that the recorder needs."""
         disk = os.statvfs(self.target.path)
         needed = sum(take.source.size_bytes for take in self.plan.takes)
+        if self.format in {ClipFormat.WAV, ClipFormat.FLAC}:
+            needed = max(needed, int(self._length() * WAVE_BYTES))
         if disk.f_bavail * disk.f_frsize - needed < SPARE_BYTES:
             raise Unavailable("There is not enough room on the disk for this clip.", rule="room")
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, NoReturn
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 2.0  # a notification makes it quicker
 LOOK_SECONDS: Final = 2.0
+SPARE_THREADS: Final = 4  # for looking up host names
 TIDY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 2.5
 EX_TEMPFAIL: Final = 75  # sysexits.h: whoever started us may try again
@@ -65,6 +67,9 @@ class _Process:
     async def run(self) -> None:
         """Work until told to stop; a worker that ends by itself, for lack of a database, ends the process."""
         loop = asyncio.get_running_loop()
+        # A job that is fetched begins at once: the sweeper takes one that does not for lost.
+        threads = ThreadPoolExecutor(self._settings.job_slots + SPARE_THREADS, thread_name_prefix="job")
+        loop.set_default_executor(threads)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         try:
@@ -98,7 +103,8 @@ class _Process:
                 stalled_worker_timeout=10 * sweeper.DEAD_SECONDS,
             )
             with _minded(self._settings, self._worker, self._attempts):
-                await self._worker.run()
+                if not self._stopping.is_set():  # its run() forgets a stop that came before
+                    await self._worker.run()
 
     def _perform(self, context: procrastinate.JobContext, job_id: str) -> None:
         """In a thread of the loop's executor."""

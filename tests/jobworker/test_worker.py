@@ -136,3 +136,18 @@ def test_jobs_go_on_after_every_connection_was_cut(workers: Workers) -> None:
     later = queued()
 
     eventually(lambda: is_at(job_id, "done") and is_at(later, "done"))
+
+
+def test_a_worker_that_is_told_to_stop_as_it_starts_does(workers: Workers) -> None:
+    first = workers.start()
+    eventually(is_connected)
+
+    first.terminate()
+
+    assert first.wait(20) in {0, -signal.SIGTERM}
+
+
+def is_connected() -> bool:
+    with db.Session.begin() as session:
+        found = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'streamrec-jobs%'"
+        return bool(session.scalar(sa.text(f"{found} AND datname = current_database()")))
