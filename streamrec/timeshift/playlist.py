@@ -61,14 +61,15 @@ def _body(plan: Plan, query: str) -> list[str]:
     """Every entry with its wall time; made for a day of them, hence one loop."""
     lines: list[str] = []
     source: Source | None = None
-    address, ending = "", _ending(plan)
+    address, ending, has_header = "", _ending(plan), False
     for since, duration, its_source, offset, size, is_break in plan.entries:
         if is_break and lines:
             lines.append("#EXT-X-DISCONTINUITY")
         if its_source is not None and its_source is not source:
             source = its_source
             ending, address = source.format.value, f"media/{source.uuid}"
-            if source.format is FileFormat.MP4:
+            if source.format is FileFormat.MP4 and (is_break or not has_header):
+                has_header = True
                 header = source.index.header_bytes
                 lines.append(f'#EXT-X-MAP:URI="{address}.{ending}{query}",BYTERANGE="{header}@0"')
         day, second = divmod(since // _SECOND, _DAY)

@@ -163,15 +163,18 @@ def test_a_gap_is_a_break_with_its_own_entries() -> None:
     ]
 
 
-def test_each_mp4_has_its_own_header() -> None:
-    files = [source(at(0), [4_000_000], form=FileFormat.MP4), source(at(4), [4_000_000], form=FileFormat.MP4)]
+def test_an_mp4_header_stands_where_it_changes() -> None:
+    run = uuid4()
+    starts = ((at(0), RUN), (at(4), RUN), (at(8), run))
+    files = [source(start, [4_000_000], each, FileFormat.MP4) for start, each in starts]
 
     text = playlist.written(plan(files, Span(at(0), at(60))), is_live=False)
 
-    assert [line for line in text.splitlines() if "MAP" in line] == [
-        f'#EXT-X-MAP:URI="media/{file.uuid}.mp4",BYTERANGE="6@0"' for file in files
+    assert [line for line in text.splitlines() if "MAP" in line or "DISCONTINUITY" in line] == [
+        f'#EXT-X-MAP:URI="media/{files[0].uuid}.mp4",BYTERANGE="6@0"',
+        "#EXT-X-DISCONTINUITY",
+        f'#EXT-X-MAP:URI="media/{files[2].uuid}.mp4",BYTERANGE="6@0"',
     ]
-    assert "DISCONTINUITY" not in text
 
 
 def test_an_outage_goes_on_in_whole_parts() -> None:
