@@ -20,7 +20,7 @@ from tests.station import programs
 class Instance(door.Instance):
     """Started, asked over HTTP, killed and started again."""
 
-    def __init__(self, folder: Path, reachable: Iterable[str]) -> None:
+    def __init__(self, folder: Path, reachable: Iterable[str], **variables: str) -> None:
         """`reachable` are the `host:port` that captures may reach although they are loopback."""
         super().__init__(
             folder / "data",
@@ -30,6 +30,7 @@ class Instance(door.Instance):
             STREAMREC_LOG_FORMAT="json",
             STREAMREC_RESTART_CAP_SECONDS="0.5",
             STREAMREC_RETRY_CAP_SECONDS="2",  # a test cannot wait a quarter of a minute for the dice
+            **variables,
         )
         self.client = httpx.Client(base_url=self.address, timeout=10)
 
