@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from starlette.responses import Response
 
 from streamrec import channels, indexes
+from streamrec.archive.places import Reading
 from streamrec.clock import now
 from streamrec.db import Session
 from streamrec.errors import Denied, Gone, Invalid, NotFound
-from streamrec.handlers import _current, _present, _query, _reply
+from streamrec.handlers import _current, _media, _present, _query, _reply
 from streamrec.handlers._reply import Reply
 from streamrec.handlers._stretch import Filler, Stretch
+from streamrec.models import Store
 from streamrec.timeline import Span, written
 from streamrec.timeshift import access, catalogue, playlist, reading
 from streamrec.timeshift.access import Access
+from streamrec.timeshift.catalogue import Media
 from streamrec.timeshift.plan import Plan, plan
 
 LONGEST: Final = timedelta(hours=25)  # a day, even one on which clocks are put back
@@ -55,17 +58,28 @@ def get_media(channel_id: int, name: str, access: str | None = None) -> Reply:
     if name.startswith(playlist.GAP):
         form, filler = playlist.filler(name)
         return Filler(filler, media_type=_present.media_type(form, None))
-    with Session.begin() as session:
-        row = catalogue.media(session, channel_id, _uuid(name))
-    granted = _current.access()
-    if granted is not None and not granted.overlaps(row.start_time, row.end_time):
-        raise Denied("This address opens another stretch of time.")
-    descriptor = reading.opened(_current.settings().archive_dir, row.path)
+    uuid, granted = _uuid(name), _current.access()
+    for _ in range(2):  # between the look at its row and at the file it may have gone to the bucket
+        with Session.begin() as session:
+            row = catalogue.media(session, channel_id, uuid)
+        if granted is not None and not granted.overlaps(row.start_time, row.end_time):
+            raise Denied("This address opens another stretch of time.")
+        if (reply := _sent(row)) is not None:
+            return reply
+    raise Gone("This file is no longer in the archive.")
+
+
+def _sent(row: Media) -> Reply | None:
+    """The bytes of a file, in a bucket, under its key, or under the name that it has while it is written."""
+    settings = _current.settings()
+    media_type = _present.media_type(row.format, row.codecs)
+    if row.store is Store.S3:
+        name = row.path.rpartition("/")[2]
+        return _media.stored(Reading(settings), cast("Any", row), media_type=media_type, filename=name)
+    descriptor = reading.opened(settings.archive_dir, row.path)
     if descriptor is None:
-        raise Gone("This file is no longer in the archive.")
-    return Stretch(
-        descriptor, media_type=_present.media_type(row.format, row.codecs), is_final=row.end_time is not None
-    )
+        return None
+    return Stretch(descriptor, media_type=media_type, is_final=row.end_time is not None)
 
 
 def create_link(channel_id: int, body: dict[str, Any]) -> Reply:
@@ -123,17 +137,17 @@ def _past(start: str | int, end: str | int | None) -> Span:
 
 def _planned(channel_id: int, span: Span, *, is_live: bool) -> Plan:
     """Reads rows, then files, then keeps what was missing: no transaction waits for a disk."""
-    archive_dir = _current.settings().archive_dir
+    settings = _current.settings()
     with Session.begin() as session:
         channels.require(session, channel_id)
         found = catalogue.shelf(session, channel_id, span)
-    indexed = catalogue.measured(found, archive_dir)
+    indexed = catalogue.measured(found, settings)
     if indexed:
         with Session.begin() as session:
             for recording_id, index in indexed.items():
                 indexes.add(session, recording_id, index)
-        catalogue.require_all(found, indexed, archive_dir)
-    sources = catalogue.sources(found, archive_dir, indexed)
+        catalogue.require_all(found, indexed, settings)
+    sources = catalogue.sources(found, settings.archive_dir, indexed)
     return plan(sources, span, gap_until=found.gap_until if is_live else None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from sqlalchemy.orm import Session
 from streamrec import indexes
 from streamrec.archive import pieces
 from streamrec.archive.pieces import Index, Place
+from streamrec.archive.places import Reading
 from streamrec.errors import NotFound, Unavailable
 from streamrec.models import (
     Coverage,
@@ -26,7 +26,9 @@ from streamrec.models import (
     Origin,
     Recording,
     RecordingIndex,
+    Store,
 )
+from streamrec.settings import Settings
 from streamrec.timeline import Span
 from streamrec.timeshift import measuring, reading
 from streamrec.timeshift.plan import Source
@@ -50,6 +52,8 @@ class Closed(NamedTuple):
     start_time: datetime
     end_time: datetime
     size_bytes: int
+    store: Store
+    object_key: str | None
     data: bytes | None
     number: int | None
     discontinuity: int | None
@@ -75,7 +79,7 @@ class Shelf:
 
 _COLUMNS: Final = (
     *(Recording.id, Recording.uuid, Recording.run_id, Recording.path, Recording.format),
-    *(Recording.start_time, Recording.end_time, Recording.size_bytes),
+    *(Recording.start_time, Recording.end_time, Recording.size_bytes, Recording.store, Recording.object_key),
     *(RecordingIndex.data, RecordingIndex.number, RecordingIndex.discontinuity),
 )
 
@@ -117,6 +121,11 @@ class Media(NamedTuple):
     codecs: str | None
     start_time: datetime
     end_time: datetime | None  # None while it is being written
+    id: int | None
+    store: Store
+    object_key: str | None
+    size_bytes: int | None
+    sha256: str | None
 
 
 def media(session: Session, channel_id: int, uuid: UUID) -> Media:
@@ -127,12 +136,14 @@ def media(session: Session, channel_id: int, uuid: UUID) -> Media:
     """
     captured = (Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED)
     bounds = (Recording.start_time, Recording.end_time)
-    closed = sa.select(Recording.path, Recording.format, Recording.codecs, *bounds)
+    place = (Recording.id, Recording.store, Recording.object_key, Recording.size_bytes, Recording.sha256)
+    closed = sa.select(Recording.path, Recording.format, Recording.codecs, *bounds, *place)
     row: Any = session.execute(closed.where(Recording.uuid == uuid, *captured)).one_or_none()
     if row is None:
-        known = (OpenFile.path, OpenFile.format, OpenFile.codecs, OpenFile.start_time, sa.null())
+        known = (OpenFile.path, OpenFile.format, OpenFile.codecs, OpenFile.start_time)
         growing = sa.select(*known).where(OpenFile.uuid == uuid, OpenFile.channel_id == channel_id)
         row = session.execute(growing).one_or_none()
+        row = row and (*row, None, None, Store.LOCAL, None, None, None)
     if row is None:
         raise NotFound("This channel has no such file.", channel_id=channel_id)
     return Media(*row)
@@ -141,7 +152,7 @@ def media(session: Session, channel_id: int, uuid: UUID) -> Media:
 # --- what the files add -----------------------------------------------------------------------------------
 
 
-def measured(found: Shelf, archive_dir: Path) -> dict[int, Index]:
+def measured(found: Shelf, settings: Settings) -> dict[int, Index]:
     """The indexes of those recordings that lack one, by id. Blocks; call it outside a transaction.
 
     Raises:
@@ -151,20 +162,18 @@ def measured(found: Shelf, archive_dir: Path) -> dict[int, Index]:
     indexed: dict[int, Index] = {}
     for row in found.closed:
         if row.sound_index is None and time.monotonic() < deadline:
-            index = _measured(row, archive_dir)
+            index = _measured(row, Reading(settings))
             if index is not None:
                 indexed[row.id] = index
     return indexed
 
 
-def _measured(row: Closed, archive_dir: Path) -> Index | None:
-    descriptor = reading.opened(archive_dir, row.path)
-    if descriptor is None:
-        return None
+def _measured(row: Closed, archive: Reading) -> Index | None:
+    span = Span(row.start_time, row.end_time)
     try:
-        return measuring.measured(descriptor, row.format, Span(row.start_time, row.end_time))
-    finally:
-        os.close(descriptor)
+        return measuring.measured(archive.stream(row), row.format, span, row.size_bytes)
+    except OSError:  # it is gone: what it held is a gap to players
+        return None
 
 
 def sources(found: Shelf, archive_dir: Path, indexed: dict[int, Index]) -> list[Source]:
@@ -200,8 +209,8 @@ def _growing(rows: Iterable[indexes.Open], archive_dir: Path) -> Source | None:
     return None
 
 
-def require_all(found: Shelf, indexed: dict[int, Index], archive_dir: Path) -> None:
+def require_all(found: Shelf, indexed: dict[int, Index], settings: Settings) -> None:
     """Raises Unavailable if a recording that has a file still lacks its index."""
     missing = [row for row in found.closed if row.sound_index is None and row.id not in indexed]
-    if any(reading.size(archive_dir, row.path) for row in missing[-1:]):
+    if any(Reading(settings).size(row) for row in missing[-1:]):
         raise Unavailable("These recordings are being indexed for playing; try again.", recordings=len(missing))

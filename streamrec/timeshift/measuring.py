@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from streamrec.archive import pieces
@@ -13,21 +12,20 @@ from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
 from streamrec.timeline import Span
 
-_CHUNK: Final = 1 << 18  # bytes
 _LEAST: Final = pieces.LEAST_SECONDS * FLICKS
 _MOST: Final = pieces.MOST_SECONDS * FLICKS
 
 
-def measured(descriptor: int, file_format: FileFormat, span: Span) -> Index | None:
-    """The index of a closed file that holds `span`; None if nothing in it can be played.
+def measured(chunks: Iterable[bytes], file_format: FileFormat, span: Span, size_bytes: int) -> Index | None:
+    """The index of a closed file of `size_bytes` that holds `span`; None if nothing in it can be played.
 
     The pieces end where the recorder would have ended them. What the framer does not understand makes the file
     one piece, but for MP4, which cannot be played so.
     """
     walk = _Walk(file_format)
-    for unit in walk.units(descriptor):
+    for unit in walk.units(chunks):
         walk.take(unit)
-    return walk.index(os.fstat(descriptor).st_size, span)
+    return walk.index(size_bytes, span)
 
 
 class _Walk:
@@ -40,10 +38,8 @@ class _Walk:
         self._bounds: list[tuple[int, int]] = []
         self._size = self._media = self._piece_at = 0
 
-    def units(self, descriptor: int) -> Iterator[Unit]:
-        at = 0
-        while chunk := os.pread(descriptor, _CHUNK, at):
-            at += len(chunk)
+    def units(self, chunks: Iterable[bytes]) -> Iterator[Unit]:
+        for chunk in chunks:
             yield from self._framer.feed(chunk)
         yield from self._framer.flush()
 

@@ -112,3 +112,15 @@ def test_a_bucket_that_is_away_is_unavailable(settings: Settings, endpoint: str)
 
     assert answer.status_code == 503
     assert server.SECRET_KEY not in answer.text
+
+
+def test_players_get_pieces_of_it_too(streaming: httpx.Client) -> None:
+    digest = hashlib.sha256(MEDIA).hexdigest()
+    with db.Session.begin() as session:
+        channel_id = make.channel(session).id
+        where = {"store": Store.S3, "object_key": "a.mp3", "size_bytes": len(MEDIA), "sha256": digest}
+        uuid = make.captured(session, channel_id, 0, 60, **where).uuid
+
+    answer = streaming.get(f"/channel/{channel_id}/media/{uuid}.16.mp3", headers={"Range": "bytes=16-31"})
+
+    assert (answer.status_code, answer.content) == (206, MEDIA[16:32])
