@@ -18,7 +18,7 @@ from streamrec.archive.files import Tree
 from streamrec.archive.places import Reading
 from streamrec.clips import converting, cutting, filling, recipes, rows
 from streamrec.clips.cutting import Cut, Recordings
-from streamrec.clips.plan import Plan
+from streamrec.clips.plan import Plan, Take
 from streamrec.clips.recipes import ClipFormat, Recipe
 from streamrec.clock import now
 from streamrec.errors import Conflict, Unavailable
@@ -111,7 +111,7 @@ class Making:
 
     def _cut(self, recipe: Recipe) -> None:
         is_wide = recipe.coding is not None and recipe.coding.source is FileFormat.TS
-        for number, take in enumerate((self.wide if is_wide else self.plan).takes):
+        for number, take in enumerate(self._wide_takes() if is_wide else self.plan.takes):
             self.work.check()
             warm_up = WARM_UP if recipe.decodes and number == 0 else 0
             piece = cutting.cut(self.archive, take, warm_up=warm_up, is_first=number == 0)
@@ -119,6 +119,12 @@ class Making:
                 self.cuts.append(piece)
         if not self.cuts:
             raise Unavailable("No frame begins in this range.")
+
+    def _wide_takes(self) -> list[Take]:
+        """Behind the range another coding may have begun, which is not to be mixed in."""
+        first = self.plan.takes[0].source
+        coding = (first.format, first.codecs)
+        return [take for take in self.wide.takes if (take.source.format, take.source.codecs) == coding]
 
     def _join(self, part: str) -> None:
         file = self.target.create(part)

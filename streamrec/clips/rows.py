@@ -124,9 +124,7 @@ def check(plan: Plan, order: Order) -> ClipFormat:
 def plan_of(session: Session, channel_id: int, window: Span) -> Plan:
     """Which recordings the window is made of."""
     statement = (
-        sa.select(
-            *_SOURCE,
-        )
+        sa.select(*_SOURCE)
         .where(
             Recording.channel_id == channel_id,
             Recording.origin == Origin.CAPTURED,
