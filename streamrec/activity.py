@@ -9,11 +9,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import canary, captures
+from streamrec import canary, captures, handover
 from streamrec.clock import now
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
 from streamrec.models import (
+    ArchiveCheck,
     Assignment,
     Capture,
     CaptureState,
@@ -23,13 +24,18 @@ from streamrec.models import (
     Job,
     JobState,
     Recorder,
+    RecordingFault,
 )
+from streamrec.settings import Settings
 
 _Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class Collector(PrometheusCollector):
     """Reads when it is scraped; without a database it says only that there is none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def collect(self) -> Iterator[_Family]:
         try:
@@ -40,6 +46,7 @@ class Collector(PrometheusCollector):
                     *_gaps(session),
                     *_jobs(session),
                     *_canary(session),
+                    *_archive(session, self._settings),
                 ]
         except DatabaseAway:
             found = []
@@ -170,3 +177,26 @@ def _jobs(session: OrmSession) -> Iterator[_Family]:
     )
     alive = float(session.scalar(_WORKERS) or 0)
     yield GaugeMetricFamily("streamrec_job_workers_alive", "Job workers with a fresh heartbeat.", value=alive)
+
+
+def _archive(session: OrmSession, settings: Settings) -> Iterator[_Family]:
+    """What the looks at the archive found, and what waits for its bucket."""
+    faults = session.scalar(sa.select(sa.func.count()).select_from(RecordingFault)) or 0
+    text = "Recordings whose bytes are missing or are not what their rows say."
+    yield GaugeMetricFamily("streamrec_archive_faults", text, value=faults)
+    age = GaugeMetricFamily(
+        "streamrec_archive_check_age_seconds",
+        "Seconds since the last look of this level.",
+        labels=["level", "host"],
+    )
+    seconds = sa.extract("epoch", sa.func.clock_timestamp() - ArchiveCheck.checked_at)
+    for level, host, value in session.execute(sa.select(ArchiveCheck.level, ArchiveCheck.host, seconds)):
+        age.add_metric([level, host], float(value))
+    yield age
+    waiting = handover.waiting(session, settings)
+    for name, what, figure in (
+        ("streamrec_handover_waiting", "Recordings that are to move to the bucket.", waiting.files),
+        ("streamrec_handover_waiting_bytes", "Their bytes.", waiting.size_bytes),
+        ("streamrec_handover_oldest_seconds", "Since when the oldest of them is closed.", waiting.oldest_seconds),
+    ):
+        yield GaugeMetricFamily(name, what, value=float(figure))

@@ -172,29 +172,36 @@ def upgrade(loaded: Settings) -> None:
 # --- looking ----------------------------------------------------------------------------------------------
 
 
+_LEVELS = click.Choice(["presence", "size", "hash"])
+
+
 @main.command()
+@click.option("--level", type=_LEVELS, help="Look at all recordings too, this closely, as audit does.")
 @_configured("cli")
-def check(loaded: Settings) -> None:
+def check(loaded: Settings, level: str | None) -> None:
     """Look whether everything that streamrec needs is there; exit status 1 if not."""
     from streamrec import checkup
 
     findings = checkup.run(loaded)
     for finding in findings:
         click.echo(f"{'ok  ' if finding.is_good else 'FAIL'}  {finding.subject}: {finding.detail}")
-    sys.exit(0 if all(finding.is_good for finding in findings) else 1)
+    is_good = all(finding.is_good for finding in findings)
+    if is_good and level is not None:
+        is_good = _audited(loaded, level, as_json=False)
+    sys.exit(0 if is_good else 1)
 
 
 @main.command()
-@click.option(
-    "--depth",
-    type=click.Choice(["presence", "size", "hash"]),
-    default="size",
-    help="How closely to look at files.",
-)
+@click.option("--depth", type=_LEVELS, default="size", help="How closely to look at files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_configured("cli")
 def audit(loaded: Settings, depth: str, as_json: bool) -> None:
     """Hold account, rows and files against each other; repairs nothing, exit status 1 if something is wrong."""
+    sys.exit(0 if _audited(loaded, depth, as_json=as_json) else 1)
+
+
+def _audited(loaded: Settings, depth: str, *, as_json: bool) -> bool:
+    """Whether every invariant holds; says so."""
     from streamrec import audit as oracle
 
     patient = loaded.model_copy(update={"db_timeout_seconds": AUDIT_SECONDS})
@@ -209,7 +216,7 @@ def audit(loaded: Settings, depth: str, as_json: bool) -> None:
             click.echo(f"{'FAIL' if one.violations else 'ok  '}  {one.id}: {one.claim} {_counted(one)}")
             for example in one.examples:
                 click.echo(f"      {example}")
-    sys.exit(1 if any(one.violations for one in found) else 0)
+    return not any(one.violations for one in found)
 
 
 def _counted(one: Invariant) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine, Row
 from streamrec import canary, captures, db, schema
 from streamrec.clock import now
 from streamrec.errors import DatabaseAway
-from streamrec.models import Assignment, Capture, Recorder
+from streamrec.models import Assignment, Capture, Recorder, RecordingFault
 from streamrec.settings import Settings
 
 FRESH_SECONDS = 1.0  # a report younger than this is given again
@@ -64,6 +64,7 @@ class Report:
 
     checks: list[Check]
     recorders: list[RecorderState] = field(default_factory=list)
+    archive_faults: int = 0  # recordings whose bytes are not what their rows say
     canary: Check | None = None  # whether what streamrec records of itself is what it sent, if it does
 
     @property
@@ -72,13 +73,14 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`; `down` when not ready; `degraded` if no recorder lives, one cannot write, or the canary fails."""
+        """`ok`; `down` when not ready; `degraded` if anything that records, or what is recorded, is not right."""
         if not self.is_ready:
             return "down"
         alive = [recorder for recorder in self.recorders if recorder.is_alive]
         is_proved = self.canary is None or self.canary.is_ok
         can_write = not any(recorder.storage_fault for recorder in alive)
-        return "ok" if alive and can_write and is_proved else "degraded"
+        is_whole = alive and can_write and is_proved and not self.archive_faults
+        return "ok" if is_whole else "degraded"
 
 
 AWAY = Report([Check("database", is_ok=False, detail="does not answer")])
@@ -95,12 +97,13 @@ def probe(engine: Engine, *, ttl_seconds: float) -> Report:
             return Report([Check("database", is_ok=True, detail="answers"), is_schema])
         with db.away_as_unavailable(), engine.connect() as connection:
             rows = connection.execute(_recorders()).all()
+            faults = connection.scalar(sa.select(sa.func.count()).select_from(RecordingFault)) or 0
             bird = canary.state(connection.execute(canary.state_query()).one_or_none(), now())
     except DatabaseAway:
         return AWAY
     checks = [Check("database", is_ok=True, detail="answers"), Check("schema", is_ok=True, detail="current")]
     proof = Check("canary", bird.is_ok, bird.detail) if bird is not None else None
-    return Report(checks, [_recorder(row, ttl_seconds) for row in rows], proof)
+    return Report(checks, [_recorder(row, ttl_seconds) for row in rows], canary=proof, archive_faults=faults)
 
 
 def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:

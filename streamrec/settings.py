@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
     s3_path_style: bool = True
+    check_bytes_per_second: int = Field(20_000_000, ge=1)
     signing_key_file: Path | None = None
     retention_days: int = Field(60, ge=1, le=36_500)
     retention_bytes: int | None = Field(None, ge=1)

@@ -39,7 +39,7 @@ async def get_health() -> Reply:
 
 
 def get_metrics() -> Reply:
-    found = activity.Collector()
+    found = activity.Collector(_current.settings())
     return _reply.text(metrics.exposition(found), media_type=metrics.CONTENT_TYPE)
 
 

@@ -21,8 +21,21 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.engine import Engine
 
-from streamrec import __version__, captures, db, deletion, handover, logs, manifests, retention, roots, schema
+from streamrec import (
+    __version__,
+    captures,
+    db,
+    deletion,
+    handover,
+    logs,
+    manifests,
+    retention,
+    roots,
+    schema,
+    scrub,
+)
 from streamrec.archive.files import Tree
+from streamrec.archive.looking import Depth
 from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
@@ -59,6 +72,7 @@ INHERIT_SECONDS: Final = 1.0
 RETENTION_SECONDS: Final = 600.0
 ROOM_SECONDS: Final = 30.0
 SEAL_SECONDS: Final = 600.0
+CHECK_SECONDS: Final = 3600.0
 HANDOVER_SECONDS: Final = 10.0
 ROOT_SECONDS: Final = 5.0
 ROOT_MISSING_SECONDS: Final = 2.0
@@ -297,6 +311,7 @@ class _Worker:
             Duty("hand-over", HANDOVER_SECONDS, partial(handover.run, self.settings)),
             Duty("retention", RETENTION_SECONDS, partial(retention.run, self.settings)),
             Duty("sealing", SEAL_SECONDS, partial(manifests.run, self.settings)),
+            *(Duty(f"{d.value} check", CHECK_SECONDS, partial(scrub.daily, self.settings, d)) for d in Depth),
             Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
             Duty("removal of objects", HANDOVER_SECONDS, partial(handover.sweep, self.settings)),
         ]
