@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -14,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from streamrec.errors import Unavailable
 from streamrec.settings import SAMPLE_SECRET, Settings
 from streamrec.timeline import Span
 
@@ -80,10 +82,20 @@ def _mac(channel_id: int, body: str, key: bytes) -> str:
 def key_of(settings: Settings) -> bytes:
     """The key of this instance: the setting's, or one that is made and kept in the data folder.
 
-    Several machines agree on a key by the setting only. Raises OSError.
+    Several machines agree on a key by the setting only.
+
+    Raises:
+        Unavailable: the disk does not take or give the file.
     """
     secret = settings.secret_key.get_secret_value()
-    return _kept(settings.data_dir / "access.key") if secret == SAMPLE_SECRET else secret.encode()
+    if secret != SAMPLE_SECRET:
+        return secret.encode()
+    try:
+        return _kept(settings.data_dir / "access.key")
+    except OSError as exc:
+        raise Unavailable(
+            f"The key that signs addresses cannot be kept ({exc.strerror}); set secret_key, or mend the disk."
+        ) from exc
 
 
 @cache
@@ -94,16 +106,19 @@ def _kept(path: Path) -> bytes:
     except FileNotFoundError:
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
+        _write(fresh, secrets.token_bytes(_KEY_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path.read_bytes()
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
-    return path.read_bytes()

@@ -187,7 +187,7 @@ def test_a_range_behind_the_end_is_416(api: httpx.Client, settings: Settings) ->
     assert answer.headers["content-range"].startswith("bytes */")
 
 
-def test_a_file_that_is_gone_is_410_and_a_gap(api: httpx.Client, settings: Settings) -> None:
+def test_a_file_that_is_gone_is_410(api: httpx.Client, settings: Settings) -> None:
     tape = taped(settings)
     url = re.findall(r"^media/.+$", api.get(tape.path, params=tape.range).text, re.MULTILINE)[0]
     for path in settings.archive_dir.rglob("*.mp3"):
@@ -318,6 +318,18 @@ def test_the_key_of_links_is_kept_for_the_owner_only(
     made = settings.data_dir / "access.key"
     assert (len(made.read_bytes()), made.stat().st_mode & 0o777) == (32, 0o600)
     assert [path.name for path in settings.data_dir.glob("access.key*")] == ["access.key"]
+
+
+def test_a_key_that_cannot_be_kept_is_503(
+    closed_api: httpx.Client, settings: Settings, key: dict[str, str]
+) -> None:
+    tape = taped(settings)
+    (settings.data_dir / "access.key").mkdir()
+
+    answer = closed_api.post(f"/channel/{tape.channel_id}/link", json={}, headers=key)
+
+    assert answer.status_code == 503
+    assert closed_api.get(tape.path, params={**tape.range, "access": "x"}).status_code == 503
 
 
 @pytest.fixture
