@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0050"
-down_revision = "0040"
+revision = "0008"
+down_revision = "0007"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 MADE = (

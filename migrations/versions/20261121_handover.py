@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0031"
-down_revision = "0055"
+revision = "0010"
+down_revision = "0009"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0020"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 QUEUE = Path(__file__).parent.parent / "sql" / "procrastinate-3.10.0.sql"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0055"
-down_revision = "0050"
+revision = "0009"
+down_revision = "0008"
 
 _NAMES = {
     "loop_lag_seconds": "what 99 of 100 of the latest turns of its event loop were late or long by",

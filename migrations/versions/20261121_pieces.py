@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0040"
-down_revision = "0030"
+revision = "0007"
+down_revision = "0006"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0003"
-down_revision = "0010"
+revision = "0004"
+down_revision = "0003"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 SOURCE = "0: the channel's URL; n: the nth of its backup URLs at that time"

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0030"
-down_revision = "0020"
+revision = "0006"
+down_revision = "0005"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
 RESEAL = """

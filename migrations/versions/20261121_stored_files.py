@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0010"
+revision = "0003"
 down_revision = "0002"
 
 INSTANT = postgresql.TIMESTAMP(timezone=True)
