@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import flask
@@ -14,6 +15,7 @@ from streamrec.clock import now
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
 from streamrec.settings import Settings
+from streamrec.timeshift.access import Access, key_of, signed
 
 REFRESH_SECONDS: Final = 5
 MOST_CHANNELS: Final = 500
@@ -21,6 +23,8 @@ MOST_RECORDINGS: Final = 25
 MOST_GAPS: Final = 50
 MOST_RECORDERS: Final = 5
 _DAY: Final = timedelta(days=1)
+_LISTEN_BACK: Final = timedelta(minutes=5)
+_LISTEN_ON: Final = timedelta(hours=12)
 _KEY_SECONDS: Final = 30.0  # for how long a key that was found good is not looked up again
 
 
@@ -71,8 +75,23 @@ def _page(settings: Settings) -> str:
     with away_as_unavailable(), Session.begin() as session:
         facts = _facts(session)
     return flask.render_template(
-        "console.html", refresh_seconds=REFRESH_SECONDS, has_links=not settings.auth_required, now=now(), **facts
+        "console.html",
+        refresh_seconds=REFRESH_SECONDS,
+        has_links=not settings.auth_required,
+        now=now(),
+        live=partial(_live, settings),
+        **facts,
     )
+
+
+def _live(settings: Settings, channel_id: int) -> str:
+    """Where a channel plays live; where keys are asked for, by a signed address, since a player sends none."""
+    path = f"/channel/{channel_id}/live.m3u8"
+    if not settings.auth_required:
+        return path
+    at = now().replace(microsecond=0)
+    access = Access(channel_id, at - _LISTEN_BACK, None, at + _LISTEN_ON)
+    return f"{path}?access={signed(access, key_of(settings))}"
 
 
 def _facts(session: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 
 import httpx
@@ -75,6 +77,24 @@ def test_a_closed_api_has_a_closed_console(closed_api: httpx.Client) -> None:
     assert refused[0].headers["www-authenticate"].startswith("Basic ")
     assert all("RastaPank" not in answer.text for answer in refused)
     assert all("RastaPank" in answer.text for answer in shown)
+
+
+def test_a_running_channel_can_be_listened_to_without_a_key_by_the_address_on_the_page(
+    closed_api: httpx.Client,
+) -> None:
+    """A player sends no headers, so the page signs the address; without that it is closed."""
+    with db.Session.begin() as session:
+        key = apikeys.create(session, "operator")
+        made = make.channel(session, name='Radio "One"')
+        make.capturing(session, made.id, CaptureState.RUNNING)
+
+    page = closed_api.get("/console/", auth=("", key)).text
+
+    found = re.search(r'data-live="([^"]+)" data-name="([^"]+)"', page)
+    assert found is not None
+    assert html.unescape(found[2]) == 'Radio "One"'
+    assert closed_api.get(f"/channel/{made.id}/live.m3u8").status_code == 401
+    assert closed_api.get(html.unescape(found[1])).status_code != 401
 
 
 def test_without_a_database_the_page_says_so(settings: Settings) -> None:

@@ -89,6 +89,19 @@ def test_the_console_keeps_itself_up_to_date(demo: door.Instance, page: Page) ->
     )
 
 
+@pytest.mark.parametrize("name", ["Demo radio", "Demo television"])
+def test_a_channel_plays_live_on_the_console(demo: door.Instance, page: Page, name: str) -> None:
+    """Its button opens a player, which goes on playing while the page renews itself."""
+    page.goto(f"{demo.address}/console")
+
+    page.click(f"button[data-name='{name}']")
+
+    playing = "document.querySelector('#player video').currentTime"
+    programs.eventually(lambda: page.evaluate(f"{playing} > 6"), 60, "it plays")
+    page.click("#player button")
+    assert page.locator("#player").is_hidden()
+
+
 def test_a_recording_of_the_radio_plays_in_the_browser(demo: door.Instance, page: Page) -> None:
     """Opened from its link, it has its length and its time advances."""
     recording = recordings(demo, "demo-radio")[-1]

@@ -19,3 +19,40 @@ async function refresh() {
 
 setInterval(() => { if (!document.hidden) refresh(); }, seconds * 1000);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+
+// Plays a channel live, beside the part of the page that is swapped. Safari plays HLS by itself.
+const player = document.getElementById("player");
+const video = player.querySelector("video");
+const trouble = player.querySelector("[role=alert]");
+let hls = null;
+
+function stop() {
+  if (hls !== null) hls.destroy();
+  hls = null;
+  video.removeAttribute("src");
+  video.load();
+  player.hidden = true;
+}
+
+function play(name, address) {
+  stop();
+  player.querySelector("b").textContent = name;
+  player.hidden = false;
+  trouble.hidden = true;
+  if (window.Hls !== undefined && window.Hls.isSupported()) {
+    hls = new window.Hls({enableWorker: false});
+    hls.on(window.Hls.Events.ERROR, (_, error) => { if (error.fatal) trouble.hidden = false; });
+    hls.loadSource(address);
+    hls.attachMedia(video);
+  } else {
+    video.src = address;
+  }
+  video.play().catch(() => {});
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button === null) return;
+  if (button.dataset.live !== undefined) play(button.dataset.name, button.dataset.live);
+  else if (player.contains(button)) stop();
+});
