@@ -8,9 +8,11 @@ from typing import Any
 
 from streamrec import channel_fields, channel_imports, channel_lists, channels, deletion
 from streamrec.db import Session
+from streamrec.errors import Invalid
 from streamrec.handlers import _current, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
+from streamrec.models import Store
 
 _SORT_KINDS: dict[str, type] = {"id": int, "created_at": datetime, "updated_at": datetime}
 _MEDIA_TYPES = {"m3u": "audio/x-mpegurl", "csv": "text/csv"}
@@ -21,7 +23,10 @@ _WRITERS: dict[str, Callable[[Iterator[Mapping[str, Any]]], str]] = {
 
 
 def _checked(body: dict[str, Any]) -> channel_fields.Draft:
-    return channel_fields.checked(body, allow=_current.settings().egress_allow)
+    settings = _current.settings()
+    if body.get("store") == Store.S3.value and settings.s3_bucket is None:
+        raise Invalid("store: needs a bucket in the settings (s3_bucket)", field="store")
+    return channel_fields.checked(body, allow=settings.egress_allow)
 
 
 def _one(row: channels.View) -> Reply:

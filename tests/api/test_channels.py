@@ -7,6 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from streamrec.settings import Settings
+from tests.serving import serving
+
 RASTAPANK = {
     "keyname": "gr-rstpk12",
     "name": "RastaPank UOC11",
@@ -322,3 +325,11 @@ def test_a_pin_has_known_labels_only(api: httpx.Client, pin: object) -> None:
     made = created(api)
 
     assert api.patch(f"/channel/{made['id']}", json={"pin": pin}).status_code == 400
+
+
+def test_a_channel_goes_to_a_bucket_only_where_there_is_one(api: httpx.Client, settings: Settings) -> None:
+    refused = api.post("/channel", json={**RASTAPANK, "store": "s3"})
+
+    assert (refused.status_code, refused.json()["field"]) == (400, "store")
+    with serving(settings.model_copy(update={"auth": "open", "s3_bucket": "archive"})) as client:
+        assert client.post("/channel", json={**RASTAPANK, "store": "s3"}).status_code == 201
