@@ -38,6 +38,7 @@ class IcySource:
         self._constancy = Constancy(row)
         self._clock = clock
         self._began = clock.monotonic()
+        self._read_at = self._began
         self._media_seconds = 0.0  # estimated
         self._is_closing = False
 
@@ -95,13 +96,16 @@ class IcySource:
     def _media(self, data: bytes) -> list[Event]:
         if not data:
             return []
-        now = self._clock.monotonic()
+        since, self._read_at = self._read_at, self._clock.monotonic()
+        now = self._read_at
         change = self._constancy.change(data)
         self._media_seconds += len(data) / self._constancy.bytes_per_second
         if change is None:
             return [Chunk(data, now)]
         before, after = change
-        return [*([Chunk(before, now)] if before else []), self._opened(), Chunk(after, now)]
+        # What of a second is of the old kind came before the rest of it; as late as the rest it would be doubted.
+        came_at = max(since, now - len(after) / self._constancy.bytes_per_second)
+        return [*([Chunk(before, came_at)] if before else []), self._opened(), Chunk(after, now)]
 
     def _closed(self) -> Closed | None:
         """Why the attempt is over, if it is."""
