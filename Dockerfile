@@ -7,7 +7,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements.lock /tmp/requirements.lock
 RUN python3 -m venv /venv \
-    && /venv/bin/python -m pip install --no-cache-dir --no-input --require-hashes -r /tmp/requirements.lock \
+    && /venv/bin/python -m pip install --no-cache-dir --no-input --require-hashes --no-deps -r /tmp/requirements.lock \
     && /venv/bin/python -m pip uninstall --yes --quiet pip setuptools
 
 FROM debian:bookworm-slim

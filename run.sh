@@ -58,12 +58,14 @@ make_venv() {
     fi
 }
 
+# The lock is complete, so nothing is resolved: pip would take a newer release for `coverage[toml]` than the lock's
+# `coverage`, and then refuse it for want of a hash.
 install() { # lock file
     echo "run.sh: installing $1 into .venv (once; it takes a moment)" >&2
     if command -v uv >/dev/null 2>&1; then
-        uv pip install --quiet --python .venv/bin/python --require-hashes -r "$1"
+        uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r "$1"
     else
-        .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r "$1"
+        .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps -r "$1"
     fi
 }
 
