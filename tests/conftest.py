@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole test run, a migrated template, and a clone of it for each test that commits."""
+"""One PostgreSQL for each process of a test run, a migrated template, and a clone for each test that commits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 import structlog
@@ -17,6 +18,19 @@ from sqlalchemy.orm import Session as OrmSession
 
 from streamrec import db
 from streamrec.settings import PROJECT, Settings
+
+hypothesis.settings.register_profile("suite", deadline=None)  # no test asserts how fast a machine is
+hypothesis.settings.load_profile("suite")
+
+REAL_TIME = ("chaos", "crash", "e2e", "jobworker", "players", "recorder")
+"""Folders whose tests wait for real servers with deadlines: one after the other, in a process of their own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes (`-n 2 --dist loadgroup`) one waits while the other computes."""
+    for item in items:
+        if item.path.relative_to(PROJECT / "tests").parts[0] in REAL_TIME:
+            item.add_marker(pytest.mark.xdist_group("real time"))
 
 
 @pytest.fixture(scope="session", autouse=True)
