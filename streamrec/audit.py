@@ -34,6 +34,7 @@ _EXAMPLES: Final = 20
 _ROWS: Final = 1000  # read at a time
 _TOLD: Final[tuple[Any, ...]] = (
     *(Recording.id, Recording.path, Recording.size_bytes, Recording.sha256, Recording.store, Recording.object_key),
+    Recording.lost,
 )
 _OLDEST_PART: Final = 3600.0 + coverage.ROW_DELAY.total_seconds()  # the longest segment there may be
 
@@ -65,6 +66,7 @@ def run(session: Session, settings: Settings, *, depth: Depth = Depth.SIZE) -> l
         return [
             _no_untold_time(session),
             _no_overlap(session),
+            _losses_told(session),
             _rows_have_files(session, Look(Reading(settings), depth)),
             _files_have_reasons(session, files, settings.spool_dir),
             _no_old_parts(archive, files),
@@ -111,14 +113,36 @@ def _no_overlap(session: Session) -> Invariant:
 # --- files ------------------------------------------------------------------------------------------------
 
 
+_UNTOLD: Final = sa.text(
+    """
+    SELECT c.channel_id, c.id, c.kind, r.id AS recording_id, r.lost
+    FROM coverage c JOIN recording r ON r.id = c.recording_id
+    WHERE c.kind <> CASE WHEN r.lost IS NULL THEN 'recorded' ELSE 'lost' END ORDER BY c.id
+    """
+)
+
+
+def _losses_told(session: Session) -> Invariant:
+    found = Invariant("lost", "The account says lost of those recordings that are lost, and of no others.")
+    lost = sa.select(sa.func.count()).select_from(Recording).where(Recording.lost.is_not(None))
+    found.looked_at = session.scalar(lost) or 0
+    for row in session.execute(_UNTOLD):
+        found.violated(f"channel {row.channel_id}: row {row.id} says {row.kind} of recording {row.recording_id}")
+    return found
+
+
 def _rows_have_files(session: Session, look: Look) -> Invariant:
-    found = Invariant("I3", f"Every recording's file is there ({look.depth.value} looked at).")
+    """A recording that is lost has none, and one whose file is back is not lost for ever: `scrub` sees to that."""
+    claim = f"Every recording's file is there, or the recording is lost ({look.depth.value} looked at)."
+    found = Invariant("I3", claim)
     statement = sa.select(*_TOLD).where(Recording.origin == Origin.CAPTURED)
     for row in session.execute(statement.execution_options(yield_per=_ROWS)):
         found.looked_at += 1
-        fault = look.fault(row)
-        if fault and (now_there := _again(session, row.id)) is not None and (fault := look.fault(now_there)):
-            found.violated(f"recording {row.id}, {row.path}: {fault}")
+        if row.lost is not None or not look.fault(row):
+            continue
+        current = _again(session, row.id)
+        if current is not None and current.lost is None and (fault := look.fault(current)):
+            found.violated(f"recording {row.id}, {row.path}: {fault.detail}")
     return found
 
 

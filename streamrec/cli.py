@@ -225,7 +225,7 @@ def _counted(one: Invariant) -> str:
 
 @main.command()
 @click.option(
-    "--adopt", is_flag=True, help="Take the archive's folder as it is, though its mark is gone or another's."
+    "--adopt", is_flag=True, help="Take the archive's folder, and the bucket if there is one, as they are."
 )
 @_configured("cli")
 def root(loaded: Settings, adopt: bool) -> None:
@@ -238,6 +238,9 @@ def root(loaded: Settings, adopt: bool) -> None:
         wanted = act(session, tree, host=socket.gethostname())
         click.echo(f"{tree.path} is to be the archive {wanted.root} of the database {wanted.database}.")
         found = roots.found(tree)
+        if loaded.s3_bucket is not None:
+            (roots.adopt_bucket if adopt else roots.bucket)(loaded)
+            click.echo(f"The bucket {loaded.s3_bucket} is this database's.")
     if found != wanted:
         click.echo(f"It is marked as {found.root} of {found.database}." if found else "It bears no mark.")
         sys.exit(1)

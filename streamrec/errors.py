@@ -3,6 +3,7 @@
 StreamrecError
 ├── NotFound            the thing named does not exist
 │   └── Gone            it did exist, and will not come back
+│       └── Lost        it was recorded, and its file is missing or altered
 ├── Conflict            it exists already, or has changed meanwhile
 │   └── PreconditionFailed   If-Match names another version
 ├── Invalid             the request breaks a rule; names the field and the rule
@@ -33,6 +34,10 @@ class NotFound(StreamrecError):
 
 class Gone(NotFound):
     """It did exist, and will not come back."""
+
+
+class Lost(Gone):
+    """It was recorded, and its file is missing or was altered; only putting it back would help."""
 
 
 class Conflict(StreamrecError):

@@ -190,6 +190,8 @@ class EnabledPeriod(Base):
 
 
 _SOURCE = "0: the channel's URL; n: the nth of its backup URLs at that time"
+_OBJECT = "its name in the bucket; while the store is local, one that may be there already"
+_SPOILED = "what is wrong with its bytes, if anything: they are not handed over then"
 _EPOCH = "of the assignment when a recorder told it; a trigger refuses an older one than the current"
 
 
@@ -198,6 +200,13 @@ class Origin(enum.StrEnum):
 
     CAPTURED = "captured"
     REGISTERED = "registered"
+
+
+class Loss(enum.StrEnum):
+    """Why a recording's file cannot be had."""
+
+    MISSING = "missing"  # not there
+    ALTERED = "altered"  # there, but not the bytes that were recorded
 
 
 class FileFormat(enum.StrEnum):
@@ -249,9 +258,7 @@ class Recording(Base):
     store: Mapped[Store] = mapped_column(
         _values(Store), default=Store.LOCAL, server_default="local", comment="where its bytes are certain to be"
     )
-    object_key: Mapped[str | None] = mapped_column(
-        comment="its name in the bucket; while the store is local, one that may be there already"
-    )
+    object_key: Mapped[str | None] = mapped_column(comment=_OBJECT)
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None] = mapped_column(sa.String(64), comment="lower-case hex")
     format: Mapped[FileFormat | None] = mapped_column(_values(FileFormat))
@@ -261,6 +268,9 @@ class Recording(Base):
         default=False,
         server_default=sa.false(),
         comment="salvaged after a crash: it ends at its last whole frame",
+    )
+    lost: Mapped[Loss | None] = mapped_column(
+        _values(Loss), comment="why its file cannot be had; its time is then lost in the account"
     )
     version: Mapped[int] = mapped_column(default=1, comment="grows with every change; the ETag")
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -274,6 +284,7 @@ class Recording(Base):
             "AND format IS NOT NULL AND run_id IS NOT NULL)",
             "captured",
         ),
+        sa.CheckConstraint("lost IS NULL OR origin = 'captured'", "lost"),
         sa.Index("recording_channel_id_start_time_idx", "channel_id", "start_time", "id"),
         sa.CheckConstraint("store = 'local' OR object_key IS NOT NULL", "object_key"),
         sa.Index(
@@ -366,7 +377,7 @@ class Coverage(Base):
     reason: Mapped[GapReason | None] = mapped_column(_values(GapReason), comment="of a gap, and only of a gap")
     detail: Mapped[str | None] = mapped_column(comment="one sentence for a person")
     recording_id: Mapped[int | None] = mapped_column(
-        sa.ForeignKey(Recording.id, ondelete="SET NULL"), index=True, comment="of a recorded span"
+        sa.ForeignKey(Recording.id, ondelete="SET NULL"), index=True, comment="of a recorded or lost span"
     )
     epoch: Mapped[int | None] = mapped_column(comment=_EPOCH)
     manifest_id: Mapped[int | None] = mapped_column(
@@ -411,6 +422,9 @@ class DatabaseIdentity(Base):
     __tablename__ = "database_identity"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=sa.func.gen_random_uuid())
+    bucket_marked_at: Mapped[datetime | None] = mapped_column(
+        comment="since when its bucket bears its mark; null: nothing was handed over yet"
+    )
 
 
 class ArchiveRoot(Base):
@@ -489,7 +503,7 @@ class ArchiveCheck(Base):
 
 
 class RecordingFault(Base):
-    """What is wrong with a recording's file, since when; gone once a look finds it right."""
+    """What is wrong with a recording's file, since when; gone once a look at every byte finds it right."""
 
     __tablename__ = "recording_fault"
 
@@ -533,6 +547,7 @@ class Recorder(Base):
         default=False, server_default=sa.false(), comment="it gives away what it holds"
     )
     storage_fault: Mapped[str | None] = mapped_column(comment="why it may not write its archive; null: it may")
+    root_id: Mapped[UUID | None] = mapped_column(comment="archive_root.id of the archive that it writes")
 
 
 class Assignment(Base):
@@ -619,8 +634,15 @@ class FileContent(Base):
     unwanted_at: Mapped[datetime | None] = mapped_column(
         index=True, comment="since when no file refers to it; the bytes go, and then the row"
     )
+    store: Mapped[Store] = mapped_column(
+        _values(Store), default=Store.LOCAL, server_default="local", comment="where its bytes are certain to be"
+    )
+    object_key: Mapped[str | None] = mapped_column(comment=_OBJECT)
+    fault: Mapped[str | None] = mapped_column(comment=_SPOILED)
 
     __table_args__ = (
+        sa.CheckConstraint("store = 'local' OR object_key IS NOT NULL", "object_key"),
+        sa.Index("file_content_here_idx", "sha256", postgresql_where=sa.text("store = 'local'")),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$' AND sha1 ~ '^[0-9a-f]{40}$'", "hashes"),
         sa.CheckConstraint("size_bytes >= 0", "size_bytes"),
     )
@@ -725,8 +747,15 @@ class Clip(Base):
     manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB, comment="where it comes from")
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
+    store: Mapped[Store] = mapped_column(
+        _values(Store), default=Store.LOCAL, server_default="local", comment="where its bytes are certain to be"
+    )
+    object_key: Mapped[str | None] = mapped_column(comment=_OBJECT)
+    fault: Mapped[str | None] = mapped_column(comment=_SPOILED)
 
     __table_args__ = (
+        sa.CheckConstraint("store = 'local' OR object_key IS NOT NULL", "object_key"),
+        sa.Index("clip_here_idx", "number", postgresql_where=sa.text("store = 'local' AND path IS NOT NULL")),
         sa.CheckConstraint("end_time > start_time", "order"),
         sa.CheckConstraint(
             "path IS NULL OR (size_bytes > 0 AND sha256 ~ '^[0-9a-f]{64}$' AND manifest IS NOT NULL "

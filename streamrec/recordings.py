@@ -28,6 +28,7 @@ _COLUMNS: Final[tuple[Any, ...]] = (
         Recording.run_id,
         Recording.source_index,
         Recording.truncated,
+        Recording.lost,
         Recording.store,
         Recording.object_key,
         Recording.created_at,

@@ -1,18 +1,29 @@
-"""Which folder is the archive of which host: what the database knows, held against the mark in the folder."""
+"""Whose folder and whose bucket it is: what the database knows, held against the marks in them.
+
+A folder or bucket that is not proved to be ours proves nothing about what is missing in it.
+"""
 
 from __future__ import annotations
 
+import json
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from streamrec.archive import root
+from streamrec import db
+from streamrec.archive import places, root
 from streamrec.archive.files import Tree
 from streamrec.archive.root import Identity
+from streamrec.archive.storage import Storage, StorageAway
 from streamrec.clock import now
+from streamrec.errors import Unavailable
 from streamrec.models import ArchiveRoot, DatabaseIdentity
+from streamrec.settings import Settings
+
+_MOST: Final = 4096  # bytes of a bucket's mark
 
 
 def expected(session: Session, tree: Tree, *, host: str) -> Identity:
@@ -33,6 +44,24 @@ def expected(session: Session, tree: Tree, *, host: str) -> Identity:
 def found(tree: Tree) -> Identity | None:
     """What the folder says that it is."""
     return root.identity(tree)
+
+
+def proved(session: Session, tree: Tree, *, host: str) -> UUID:
+    """The id of this host's archive, which the folder is.
+
+    Raises:
+        Unavailable: the folder is not what the database knows there; a disk may not be mounted.
+    """
+    here = root.identity(tree)
+    database = session.scalars(sa.select(DatabaseIdentity.id)).one()
+    if here is None or here.database != database or here.root != _known(session, tree, host):
+        raise Unavailable(f"The folder {tree.path} is not the archive that is to be there.")
+    return here.root
+
+
+def is_only(session: Session, root_id: UUID) -> bool:
+    """Whether the database knows of no other archive."""
+    return session.scalar(sa.select(ArchiveRoot.id).where(ArchiveRoot.id != root_id).limit(1)) is None
 
 
 def adopt(session: Session, tree: Tree, *, host: str) -> Identity:
@@ -60,3 +89,59 @@ def _note(session: Session, root_id: UUID, tree: Tree, host: str) -> None:
     place = {"host": host, "path": str(tree.path.resolve())}
     row = insert(ArchiveRoot).values(id=root_id, created_at=now(), **place)
     session.execute(row.on_conflict_do_update(index_elements=[ArchiveRoot.id], set_=place))
+
+
+# --- the bucket -------------------------------------------------------------------------------------------
+
+
+def bucket(settings: Settings) -> Storage:
+    """The bucket, proved to be this database's; one that nothing was handed over to yet is marked.
+
+    Opens transactions of its own, because none may be held while the bucket is asked.
+
+    Raises:
+        StorageAway: it does not answer, is another database's, or not the one that things were handed over to.
+    """
+    with db.Session.begin() as session:
+        identity = session.scalars(sa.select(DatabaseIdentity)).one()
+        database, is_marked = identity.id, identity.bucket_marked_at is not None
+    store, name = places.bucket(settings), bucket_mark(settings)
+    said = _said(store, name)
+    if said is None and not is_marked:
+        store.put(name, json.dumps({"database": str(database)}).encode())
+        said = _said(store, name)
+    if said != str(database):
+        raise StorageAway(
+            f"The bucket {settings.s3_bucket} is not this database's: its {root.MARK} is missing or another's."
+            " Name the right one, or take it as it is with: ./run.sh root --adopt"
+        )
+    if not is_marked:
+        _note_bucket()
+    return store
+
+
+def adopt_bucket(settings: Settings) -> None:
+    """Take the bucket as it is for this database's. Raises StorageAway."""
+    with db.Session.begin() as session:
+        database = session.scalars(sa.select(DatabaseIdentity.id)).one()
+    places.bucket(settings).put(bucket_mark(settings), json.dumps({"database": str(database)}).encode())
+    _note_bucket()
+
+
+def bucket_mark(settings: Settings) -> str:
+    """The name of the bucket's mark."""
+    return settings.s3_prefix + root.MARK
+
+
+def _said(store: Storage, name: str) -> str | None:
+    """Which database the mark names; None if there is no mark, or none that can be read."""
+    try:
+        return str(json.loads(store.read(name, 0, _MOST))["database"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note_bucket() -> None:
+    with db.Session.begin() as session:
+        row = sa.update(DatabaseIdentity).where(DatabaseIdentity.bucket_marked_at.is_(None))
+        session.execute(row.values(bucket_marked_at=now()))

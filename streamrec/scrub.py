@@ -1,6 +1,7 @@
 """Looking at the archive bit by bit: what is wrong with a recording is noted, and nothing is repaired.
 
-At a start the presence of the last 24 hours, every day all sizes, and the hashes of one thirtieth of the archive.
+At a start the presence of the last 24 hours, every day all sizes, and the hashes of one thirtieth of the archive;
+every hour all bytes of what had a fault before.
 """
 
 from __future__ import annotations
@@ -8,18 +9,22 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 
-from streamrec.archive.looking import Depth, Look
+from streamrec import losses, roots
+from streamrec.archive.files import Tree
+from streamrec.archive.looking import Depth, Fault, Look
 from streamrec.archive.places import Reading
 from streamrec.clock import SystemClock, now
 from streamrec.db import Session
-from streamrec.models import ArchiveCheck, Origin, Recording, RecordingFault
+from streamrec.models import ArchiveCheck, Origin, Recorder, Recording, RecordingFault, Run, Store
 from streamrec.settings import Settings
 
 log = structlog.get_logger("streamrec.scrub")
@@ -28,8 +33,8 @@ BATCH: Final = 500
 SLICES: Final = 30
 DAILY: Final = timedelta(hours=23)
 RECENT: Final = timedelta(hours=24)
-_NAMES: Final = ("id", "path", "size_bytes", "sha256", "store", "object_key")
-_TOLD: Final[tuple[Any, ...]] = tuple(getattr(Recording, name) for name in _NAMES)
+_TOLD: Final[tuple[Any, ...]] = tuple(getattr(Recording, name) for name in ("id", "channel_id", *losses.PLACE))
+_HAS_FAULT: Final = sa.exists().where(RecordingFault.recording_id == Recording.id)
 
 
 def daily(settings: Settings, depth: Depth) -> None:
@@ -41,22 +46,34 @@ def daily(settings: Settings, depth: Depth) -> None:
 
 
 def run(settings: Settings, depth: Depth, *, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Look at this depth's share of the archive now; how many recordings have a fault.
+    """Look at this depth's share of the archive now, but for what has a fault already; how many have one.
 
     Raises:
-        StorageAway: the bucket does not answer; what was found until then is noted.
+        Unavailable: the folder is not the archive, or the bucket does not answer; what was found until then is
+            noted, and nothing else is lost.
     """
     clock = SystemClock()
-    began, looked_at, faults = clock.monotonic(), 0, 0
-    look = Look(Reading(settings), depth, _paced(settings.check_bytes_per_second, sleep))
-    for rows in _batches(share(depth, now())):
-        found = {row.id: fault for row in rows if (fault := look.fault(row))}
-        found = _believed(look, found)
-        _note([row.id for row in rows], found, depth)
-        looked_at += len(rows)
-        faults += len(found)
-    _tell(depth, looked_at, faults, clock.monotonic() - began)
-    return faults
+    began = clock.monotonic()
+    condition = sa.and_(share(depth, now()), ~_HAS_FAULT)
+    with Tree(settings.archive_dir, make=False) as tree:
+        look = Look(Reading(settings, tree), depth, _paced(settings.check_bytes_per_second, sleep))
+        round_ = _Round(settings, look, _archive_of(tree), condition)
+        round_.walk()
+    _tell(depth, round_.looked_at, round_.faults, clock.monotonic() - began)
+    return round_.faults
+
+
+def again(settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Look at every byte of what has a fault; what is right again counts as recorded. How many still have one.
+
+    Raises:
+        Unavailable: as `run`.
+    """
+    with Tree(settings.archive_dir, make=False) as tree:
+        look = Look(Reading(settings, tree), Depth.HASH, _paced(settings.check_bytes_per_second, sleep))
+        round_ = _Round(settings, look, _archive_of(tree), _HAS_FAULT)
+        round_.walk()
+    return round_.faults
 
 
 def share(depth: Depth, at: datetime) -> sa.ColumnElement[bool]:
@@ -73,6 +90,78 @@ def _paced(bytes_per_second: int, sleep: Callable[[float], None]) -> Callable[[i
     return lambda size: sleep(size / bytes_per_second)
 
 
+def _archive_of(tree: Tree) -> sa.ColumnElement[bool]:
+    """Which recordings lie, or should lie, in this very folder, which is held open whatever its path leads to.
+
+    Raises:
+        Unavailable: it is not the archive that is to be there.
+    """
+    with Session.begin() as session:
+        root_id = roots.proved(session, tree, host=socket.gethostname())
+        return in_archive(root_id, is_only=roots.is_only(session, root_id))
+
+
+def in_archive(root_id: UUID, *, is_only: bool) -> sa.ColumnElement[bool]:
+    """Recordings that a recorder wrote to this archive, and those of an unknown recorder if there is no other."""
+    written_to = (
+        sa.select(Recorder.root_id)
+        .join(Run, Run.recorder_id == Recorder.id)
+        .where(Run.id == Recording.run_id)
+        .scalar_subquery()
+    )
+    is_ours = written_to == root_id
+    return sa.or_(is_ours, written_to.is_(None)) if is_only else is_ours
+
+
+@dataclass(slots=True)
+class _Round:
+    """One walk over recordings, the folder's first: a bucket that is away keeps nothing from them."""
+
+    settings: Settings
+    look: Look
+    is_here: sa.ColumnElement[bool]
+    condition: sa.ColumnElement[bool]
+    looked_at: int = 0
+    faults: int = 0
+
+    def walk(self) -> None:
+        for place in (sa.and_(Recording.store == Store.LOCAL, self.is_here), Recording.store == Store.S3):
+            for rows in _batches(sa.and_(place, self.condition)):
+                self._batch(rows)
+
+    def _batch(self, rows: Sequence[Any]) -> None:
+        found = {row.id: fault for row in rows if (fault := self.look.fault(row))}
+        believed = self._believed(found)
+        for row, fault in believed:
+            with Session.begin() as session:
+                self.faults += losses.note(session, row, fault)
+        if self.look.depth is Depth.HASH:
+            self._forget(row for row in rows if row.id not in found)
+        self.looked_at += len(rows)
+
+    def _believed(self, found: dict[int, Fault]) -> list[tuple[Any, Fault]]:
+        """What still holds of the rows as they are now: a deletion or a hand-over changes the row before the file.
+
+        Of a bucket nothing is believed before it has proved to be ours.
+        """
+        with Session.begin() as session:
+            rows = session.execute(sa.select(*_TOLD).where(Recording.id.in_(found))).all()
+        if any(row.store is Store.S3 for row in rows):
+            roots.bucket(self.settings)
+        return [(row, fault) for row in rows if (fault := self.look.fault(row))]
+
+    @staticmethod
+    def _forget(rows: Iterator[Any]) -> None:
+        """Take back the faults of recordings every byte of which is right."""
+        right = {row.id: row for row in rows}
+        with Session.begin() as session:
+            noted = sa.select(RecordingFault.recording_id).where(RecordingFault.recording_id.in_(right))
+            ids = session.scalars(noted).all()
+        for recording_id in ids:
+            with Session.begin() as session:
+                losses.found_right(session, right[recording_id])
+
+
 def _batches(condition: sa.ColumnElement[bool]) -> Iterator[Sequence[Any]]:
     after = 0
     while True:
@@ -85,27 +174,6 @@ def _batches(condition: sa.ColumnElement[bool]) -> Iterator[Sequence[Any]]:
             return
         after = rows[-1].id
         yield rows
-
-
-def _believed(look: Look, found: dict[int, str]) -> dict[int, str]:
-    """What still holds for the rows as they are now: a deletion or a hand-over changes the row before the file."""
-    with Session.begin() as session:
-        rows = session.execute(sa.select(*_TOLD).where(Recording.id.in_(found))).all()
-    return {row.id: fault for row in rows if (fault := look.fault(row))}
-
-
-def _note(ids: Sequence[int], found: dict[int, str], depth: Depth) -> None:
-    """Note faults, and forget those of recordings that were seen to be right, as far as this depth can see."""
-    with Session.begin() as session:
-        right = sa.delete(RecordingFault).where(RecordingFault.recording_id.in_(set(ids) - found.keys()))
-        if depth is not Depth.HASH:
-            right = right.where(RecordingFault.fault == "missing")
-        session.execute(right)
-        for recording_id, fault in found.items():
-            row = insert(RecordingFault).values(recording_id=recording_id, fault=fault, found_at=now())
-            row = row.on_conflict_do_update(index_elements=[RecordingFault.recording_id], set_={"fault": fault})
-            session.execute(row)
-            log.error("a recording is not what its row says", recording_id=recording_id, fault=fault)
 
 
 def _tell(depth: Depth, looked_at: int, faults: int, seconds: float) -> None:

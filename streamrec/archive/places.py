@@ -47,16 +47,19 @@ def bucket(settings: Settings) -> Storage:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Reads an instance's recordings. Its methods raise FileNotFoundError, StorageAway, or OSError as disks do."""
+    """Reads an instance's recordings. Its methods raise FileNotFoundError, StorageAway, or OSError as disks do.
+
+    With a `tree`, what lies here is read in that folder, wherever its path may lead meanwhile.
+    """
 
     settings: Settings
+    tree: Tree | None = None
 
     def read(self, row: Placed, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start` on."""
         if row.store is Store.S3:
             return bucket(self.settings).read(_object(row), start, length)
-        with Tree(self.settings.archive_dir) as tree:
-            descriptor = tree.open(row.path)
+        descriptor = self._opened(row)
         try:
             return os.pread(descriptor, length, start)
         finally:
@@ -66,23 +69,26 @@ class Reading:
         """The bytes `[start, end)` in chunks."""
         if row.store is Store.S3:
             return bucket(self.settings).stream(_object(row), start, end)
-        with Tree(self.settings.archive_dir) as tree:
-            descriptor = tree.open(row.path)
-        return _chunks(descriptor, start, end)
+        return _chunks(self._opened(row), start, end)
 
     def size(self, row: Placed) -> int | None:
         """Bytes; None if it is not there."""
         if row.store is Store.S3:
             return bucket(self.settings).size(_object(row))
         try:
-            with Tree(self.settings.archive_dir) as tree:
-                descriptor = tree.open(row.path)
+            descriptor = self._opened(row)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
+
+    def _opened(self, row: Placed) -> int:
+        if self.tree is not None:
+            return self.tree.open(row.path)
+        with Tree(self.settings.archive_dir) as tree:
+            return tree.open(row.path)
 
     def presigned(self, row: Placed) -> str | None:
         """An address that opens it for a while; None if it lies here."""

@@ -128,6 +128,7 @@ def plan_of(session: Session, channel_id: int, window: Span) -> Plan:
         .where(
             Recording.channel_id == channel_id,
             Recording.origin == Origin.CAPTURED,
+            Recording.lost.is_(None),
             Recording.start_time < window.end,
             Recording.end_time > window.start,
         )

@@ -11,12 +11,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from streamrec.archive import files
+from streamrec.archive import files, root
 from streamrec.archive.places import Reading
-from streamrec.errors import Gone
+from streamrec.archive.storage import StorageAway
+from streamrec.errors import Lost
 from streamrec.handlers import _query
 from streamrec.handlers._problems import Refused
 from streamrec.keyset import Row
+from streamrec.models import Loss
 
 _MOST_RANGES: Final = 8
 _RANGES = re.compile(r"\s*bytes\s*=\s*(.*?)\s*", re.ASCII | re.IGNORECASE)
@@ -100,6 +102,28 @@ def archived(path: Path, *, media_type: str | None, filename: str, version: str)
     )
 
 
+_LOST: Final = {
+    Loss.MISSING: "The file of this recording is missing in the archive.",
+    Loss.ALTERED: "The file of this recording is not what was recorded.",
+}
+
+
+def lost(loss: Loss, *, recording_id: int | None) -> Lost:
+    """What a client is told who asks for bytes that cannot be had."""
+    return Lost(_LOST[loss], recording_id=recording_id, lost=loss.value)
+
+
+def require_disk(archive_dir: Path) -> None:
+    """Raises StorageAway if the archive's disk is not there: then nothing can be said of what is missing."""
+    try:
+        with files.Tree(archive_dir, make=False) as tree:
+            is_there = root.is_marked(tree)
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise StorageAway("The archive's disk is not there.")
+
+
 def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str) -> Response:
     """A recording in a bucket: an address there, or its bytes with one `Range`, `If-Range`, `ETag` and HEAD."""
     tag = _query.etag(row.sha256)
@@ -109,7 +133,7 @@ def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str)
     if reading.settings.media_redirect and not is_head and (address := reading.presigned(row)):
         return RedirectResponse(address, status_code=307, headers={"Cache-Control": "private, max-age=0"})
     if reading.size(row) is None:
-        raise Gone("The object of this recording is no longer in its bucket.", recording_id=row.id)
+        raise lost(Loss.MISSING, recording_id=row.id)
     start, end = _span(row.size_bytes, tag)
     headers = {
         "ETag": tag,

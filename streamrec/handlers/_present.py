@@ -41,6 +41,7 @@ def recording(row: Row) -> dict[str, Any]:
         "run_id": None if row.run_id is None else str(row.run_id),
         "source_index": row.source_index,
         "truncated": row.truncated,
+        "lost": row.lost,
         "store": row.store,
         "created_at": written(row.created_at),
         "updated_at": written(row.updated_at),

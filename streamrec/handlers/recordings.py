@@ -8,11 +8,11 @@ from typing import Any
 from streamrec import channels, deletion, recordings
 from streamrec.archive.places import Reading
 from streamrec.db import Session
-from streamrec.errors import Gone, NotFound
+from streamrec.errors import NotFound
 from streamrec.handlers import _current, _media, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
-from streamrec.models import Origin, Store
+from streamrec.models import Loss, Origin, Store
 
 _SORT_KINDS: dict[str, type] = {"id": int, "start_time": datetime, "end_time": datetime, "created_at": datetime}
 
@@ -120,12 +120,16 @@ def get_recording_media(recording_id: int) -> Reply:
         if row.origin is not Origin.CAPTURED:
             raise NotFound("A registered recording has no file here: its path is only a label.", rule="registered")
         name = recordings.file_name(session, recording_id)
+    if row.lost is not None:
+        raise _media.lost(row.lost, recording_id=recording_id)
     media_type = _present.media_type(row.format, row.codecs)
     if row.store is Store.S3:
         return _media.stored(Reading(_current.settings()), row, media_type=media_type, filename=name)
     path = _media.located(_current.settings().archive_dir, row.path)
     if path is None:
         return _moved(recording_id)
+    if path.stat().st_size != row.size_bytes:
+        raise _media.lost(Loss.ALTERED, recording_id=recording_id)
     return _media.archived(path, media_type=media_type, filename=name, version=row.sha256)
 
 
@@ -135,4 +139,5 @@ def _moved(recording_id: int) -> Reply:
         is_there = recordings.get(session, recording_id).store is Store.S3
     if is_there:
         return get_recording_media(recording_id)
-    raise Gone("The file of this recording is no longer in the archive.", recording_id=recording_id)
+    _media.require_disk(_current.settings().archive_dir)
+    raise _media.lost(Loss.MISSING, recording_id=recording_id)

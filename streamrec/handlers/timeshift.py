@@ -64,6 +64,8 @@ def get_media(channel_id: int, name: str, access: str | None = None) -> Reply:
             row = catalogue.media(session, channel_id, uuid)
         if granted is not None and not granted.overlaps(row.start_time, row.end_time):
             raise Denied("This address opens another stretch of time.")
+        if row.lost is not None:
+            raise _media.lost(row.lost, recording_id=row.id)
         if (reply := _sent(row)) is not None:
             return reply
     raise Gone("This file is no longer in the archive.")

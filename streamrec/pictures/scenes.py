@@ -58,7 +58,7 @@ def _closed(session: Session, channel_id: int, at: datetime | None) -> Scene | N
     statement = (
         sa.select(*_COLUMNS)
         .outerjoin(RecordingIndex, RecordingIndex.recording_id == Recording.id)
-        .where(Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED)
+        .where(Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED, Recording.lost.is_(None))
         .order_by(Recording.start_time.desc())
         .limit(1)
     )

@@ -37,6 +37,7 @@ def recorded(session: Session, channel_id: int, span: Span) -> list[Sound]:
         .where(
             Recording.channel_id == channel_id,
             Recording.origin == Origin.CAPTURED,
+            Recording.lost.is_(None),
             Recording.start_time < span.end,
             Recording.start_time > span.start - _LONGEST,  # bounds what the index is searched for
             Recording.end_time > span.start,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from streamrec import indexes
 from streamrec.clock import now
-from streamrec.models import Capture, CaptureState
+from streamrec.models import Capture, CaptureState, Recorder
 from streamrec.recorder.status import Status, Totals
 
 _TALLY: Final = sa.text(
@@ -27,6 +27,11 @@ def tally(session: Session, recorder_id: UUID, totals: Totals, *, storage_fault:
     done = {"media_bytes": totals.media_bytes, "media_seconds": totals.media_seconds, "restarts": totals.restarts}
     lag = {"lag": totals.lag.p99, "most": totals.lag.most}
     session.execute(_TALLY, {"id": recorder_id, "storage_fault": storage_fault, **done, **lag})
+
+
+def keep_in(session: Session, recorder_id: UUID, root_id: UUID) -> None:
+    """Say which archive the recorder writes: what it records is looked for there, and nowhere else."""
+    session.execute(sa.update(Recorder).where(Recorder.id == recorder_id).values(root_id=root_id))
 
 
 def leave(session: Session, recorder_id: UUID, totals: Totals) -> None:

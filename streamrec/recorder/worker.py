@@ -189,7 +189,8 @@ class _Worker:
         try:
             schema.require_current(self.engine)
             with db.away_as_unavailable(), db.Session.begin() as session:
-                self.root.expect(roots.expected(session, archive, host=socket.gethostname()))
+                expected = roots.expected(session, archive, host=socket.gethostname())
+            self.root.expect(expected)
             self.root.look()
             if self.root.fault is None:
                 self.clean_up()
@@ -197,6 +198,8 @@ class _Worker:
             if heirs.has_elder:
                 return "a recorder of an older version, which shares its channels with nobody"
             self.holdings.join()
+            with db.away_as_unavailable(), db.Session.begin() as session:
+                registry.keep_in(session, self.recorder_id, expected.root)
         except Unavailable as exc:
             return exc.detail
         return ""
@@ -312,6 +315,7 @@ class _Worker:
             Duty("retention", RETENTION_SECONDS, partial(retention.run, self.settings)),
             Duty("sealing", SEAL_SECONDS, partial(manifests.run, self.settings)),
             *(Duty(f"{d.value} check", CHECK_SECONDS, partial(scrub.daily, self.settings, d)) for d in Depth),
+            Duty("second look", CHECK_SECONDS, partial(scrub.again, self.settings)),
             Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
             Duty("removal of objects", HANDOVER_SECONDS, partial(handover.sweep, self.settings)),
         ]

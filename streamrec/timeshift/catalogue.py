@@ -22,6 +22,7 @@ from streamrec.models import (
     Coverage,
     CoverageKind,
     FileFormat,
+    Loss,
     OpenFile,
     Origin,
     Recording,
@@ -89,7 +90,9 @@ def shelf(session: Session, channel_id: int, span: Span) -> Shelf:
     closed = _recordings(session, channel_id, span)
     until = max((row.end_time for row in closed), default=span.start)
     latest = sa.select(sa.func.max(Coverage.end_time)).where(
-        Coverage.channel_id == channel_id, Coverage.kind == CoverageKind.GAP, Coverage.end_time > until
+        Coverage.channel_id == channel_id,
+        Coverage.kind.in_((CoverageKind.GAP, CoverageKind.LOST)),
+        Coverage.end_time > until,
     )
     gap = session.scalar(latest)
     return Shelf(closed, indexes.open_files(session, channel_id), None if gap is None else gap - CERTAIN)
@@ -102,6 +105,7 @@ def _recordings(session: Session, channel_id: int, span: Span) -> list[Closed]:
         .where(
             Recording.channel_id == channel_id,
             Recording.origin == Origin.CAPTURED,
+            Recording.lost.is_(None),
             Recording.start_time < span.end,
         )
     )
@@ -126,6 +130,7 @@ class Media(NamedTuple):
     object_key: str | None
     size_bytes: int | None
     sha256: str | None
+    lost: Loss | None
 
 
 def media(session: Session, channel_id: int, uuid: UUID) -> Media:
@@ -136,14 +141,15 @@ def media(session: Session, channel_id: int, uuid: UUID) -> Media:
     """
     captured = (Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED)
     bounds = (Recording.start_time, Recording.end_time)
-    place = (Recording.id, Recording.store, Recording.object_key, Recording.size_bytes, Recording.sha256)
-    closed = sa.select(Recording.path, Recording.format, Recording.codecs, *bounds, *place)
+    place = (Recording.id, Recording.store, Recording.object_key, Recording.size_bytes)
+    what = (Recording.sha256, Recording.lost)
+    closed = sa.select(Recording.path, Recording.format, Recording.codecs, *bounds, *place, *what)
     row: Any = session.execute(closed.where(Recording.uuid == uuid, *captured)).one_or_none()
     if row is None:
         known = (OpenFile.path, OpenFile.format, OpenFile.codecs, OpenFile.start_time)
         growing = sa.select(*known).where(OpenFile.uuid == uuid, OpenFile.channel_id == channel_id)
         row = session.execute(growing).one_or_none()
-        row = row and (*row, None, None, Store.LOCAL, None, None, None)
+        row = row and (*row, None, None, Store.LOCAL, None, None, None, None)
     if row is None:
         raise NotFound("This channel has no such file.", channel_id=channel_id)
     return Media(*row)

@@ -13,8 +13,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from streamrec import db, events, jobs
-from streamrec.models import CaptureState, CoverageKind, GapReason, JobKind
+from streamrec import db, events, jobs, losses
+from streamrec.archive.looking import Fault
+from streamrec.models import CaptureState, CoverageKind, GapReason, JobKind, Loss
 from streamrec.settings import Settings
 from tests import factories
 from tests.factories import channel
@@ -106,6 +107,21 @@ def test_captures_titles_gaps_and_recordings_are_heard_of(api: httpx.Client) -> 
     assert found["title"]["title"] == "Artist - <b>Song</b>"
     assert found["recording"]["end_time"] == "2026-11-01T12:01:00.000Z"
     assert found["gap"]["reason"] == "stalled"
+
+
+def test_a_recording_that_is_lost_and_found_is_heard_of(api: httpx.Client) -> None:
+    until_heard(api)
+    channel_id = made_channel()
+    with listening(api, params={"channel_id": channel_id, "type": "recording"}) as stream:
+        with db.Session.begin() as session:
+            row = factories.captured(session, channel_id, 0, 60)
+        with db.Session.begin() as session:
+            losses.note(session, row, Fault(Loss.MISSING, "missing"))
+        with db.Session.begin() as session:
+            losses.found_right(session, row)
+        found = [next(stream)["data"] for _ in range(3)]
+
+    assert [(each["id"], each["lost"]) for each in found] == [(row.id, None), (row.id, "missing"), (row.id, None)]
 
 
 def test_only_the_types_and_the_channel_asked_for_are_heard(api: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,10 +12,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from streamrec import db, deletion, recordings
+from streamrec import db, deletion, losses, recordings
 from streamrec.archive import root
 from streamrec.archive.files import Tree
-from streamrec.models import CaptureState, Coverage, CoverageKind, FileFormat
+from streamrec.archive.looking import Fault
+from streamrec.models import CaptureState, Coverage, CoverageKind, FileFormat, Loss, Recording
 from streamrec.settings import Settings
 from tests import factories as make
 
@@ -37,6 +39,9 @@ def channel_id(api: httpx.Client) -> int:
 
 @pytest.fixture
 def archive(settings: Settings) -> Path:
+    """The archive's folder, which bears a mark."""
+    with Tree(settings.archive_dir) as tree:
+        root.mark(tree, uuid4())
     return settings.archive_dir
 
 
@@ -260,7 +265,39 @@ def test_a_file_that_is_gone_is_gone(api: httpx.Client, channel_id: int, archive
     recording_id = captured(archive, channel_id)
     (archive / KEY).unlink()
 
-    problem(api.get(f"/recording/{recording_id}/media"), 410)
+    gone = problem(api.get(f"/recording/{recording_id}/media"), 410)
+
+    assert (gone["type"], gone["lost"]) == ("urn:streamrec:problem:lost", "missing")
+
+
+def test_a_file_of_another_size_is_not_sent(api: httpx.Client, channel_id: int, archive: Path) -> None:
+    recording_id = captured(archive, channel_id)
+    (archive / KEY).write_bytes(MEDIA + b"x")
+
+    assert problem(api.get(f"/recording/{recording_id}/media"), 410)["lost"] == "altered"
+
+
+def test_without_the_archives_disk_nothing_is_said_of_its_files(
+    api: httpx.Client, channel_id: int, archive: Path
+) -> None:
+    recording_id = captured(archive, channel_id)
+    shutil.rmtree(archive)
+
+    problem(api.get(f"/recording/{recording_id}/media"), 503)
+
+
+def test_a_recording_that_is_lost_says_so_and_is_another_version(
+    api: httpx.Client, channel_id: int, archive: Path
+) -> None:
+    recording_id = captured(archive, channel_id)
+    before = api.get(f"/recording/{recording_id}")
+    with db.Session.begin() as session:
+        losses.note(session, session.get_one(Recording, recording_id), Fault(Loss.ALTERED, "has another SHA-256"))
+    after = api.get(f"/recording/{recording_id}")
+
+    assert (before.json()["lost"], after.json()["lost"]) == (None, "altered")
+    assert before.headers["etag"] != after.headers["etag"]
+    assert problem(api.get(f"/recording/{recording_id}/media"), 410)["lost"] == "altered"
 
 
 def test_no_link_leads_out_of_the_archive(
@@ -354,6 +391,7 @@ def test_a_file_that_is_not_there_keeps_its_note_while_its_disk_may_be_away(
     api: httpx.Client, channel_id: int, archive: Path
 ) -> None:
     """A bare mount point has no files, but the disk has: the note is for when it is mounted again."""
+    (archive / root.MARK).unlink()
     with db.Session.begin() as session:
         recordings.delete(session, make.captured(session, channel_id, 0, 1, path="a/1.mp3").id)
     assert deletion.sweep_leftovers(archive) == 1
@@ -367,8 +405,6 @@ def test_a_sweep_goes_past_what_stands_in_its_way(
     api: httpx.Client, channel_id: int, archive: Path, tmp_path: Path
 ) -> None:
     """Also where that is the oldest of more files than one batch has."""
-    with Tree(archive) as tree:
-        root.mark(tree, uuid4())
     (archive / "linked").symlink_to(tmp_path)
     with db.Session.begin() as session:
         for second, path in enumerate(("linked/x.mp3", "a/1.mp3", "a/2.mp3", "a/3.mp3")):

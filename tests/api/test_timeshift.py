@@ -11,10 +11,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from streamrec import apikeys, db
+from streamrec import apikeys, db, losses
 from streamrec.archive import layout
+from streamrec.archive.looking import Fault
+from streamrec.archive.pieces import gap_parts
 from streamrec.clock import now
-from streamrec.models import RecordingIndex
+from streamrec.models import Loss, Recording, RecordingIndex
 from streamrec.settings import Settings
 from tests import samples
 from tests.factories import channel
@@ -77,6 +79,21 @@ def test_the_pieces_are_what_was_recorded(api: httpx.Client, settings: Settings,
     assert answer.text.count("#EXT-X-GAP") == 2
     assert answer.text.count("#EXT-X-DISCONTINUITY\n") == 1
     assert answer.text.count("#EXTINF") == answer.text.count("#EXT-X-PROGRAM-DATE-TIME")
+
+
+def test_a_recording_that_is_lost_is_a_gap_to_players(api: httpx.Client, settings: Settings) -> None:
+    tape = taped(settings)
+    with db.Session.begin() as session:
+        _, before, lost, behind, *_ = session.scalars(sa.select(Recording).order_by(Recording.start_time)).all()
+        losses.note(session, lost, Fault(Loss.ALTERED, "has another SHA-256"))
+
+    catchup, live = api.get(tape.path, params=tape.range), api.get(f"/channel/{tape.channel_id}/live.m3u8")
+    media = api.get(f"/channel/{tape.channel_id}/media/{lost.uuid}.0.mp3")
+
+    for answer in (catchup, live):
+        assert str(lost.uuid) not in answer.text
+        assert answer.text.count("#EXT-X-GAP") >= gap_parts(before.end_time, behind.start_time)
+    assert (media.status_code, media.json()["lost"]) == (410, "altered")
 
 
 def test_a_range_has_the_pieces_that_overlap_it(api: httpx.Client, settings: Settings) -> None:

@@ -15,14 +15,15 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.engine import Engine
 
-from streamrec import db, jobs
+from streamrec import db, jobs, losses
 from streamrec.archive import places
+from streamrec.archive.looking import Fault
 from streamrec.archive.storage import Bucket
 from streamrec.clips import making, rows
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Conflict, Invalid, Unavailable
 from streamrec.keyset import Row
-from streamrec.models import CoverageKind, GapPolicy, GapReason, Recording, Store
+from streamrec.models import CoverageKind, GapPolicy, GapReason, Loss, Recording, Store
 from streamrec.settings import Settings
 from streamrec.timeline import Span
 from tests import factories, samples, store
@@ -216,6 +217,21 @@ def test_gaps_are_left_out_and_told(settings: Settings) -> None:
 
     assert path.read_bytes() == one.between(at(5), at(12)) + two.between(at(5), at(12))
     assert ("gap", "stalled") in {(gap["kind"], gap["reason"]) for gap in manifest_of(path)["gaps"]}
+
+
+def test_a_recording_that_is_lost_is_a_gap(settings: Settings) -> None:
+    channel_id = a_channel()
+    air = recorded(settings, channel_id, "mp3.mp3")
+    with db.Session.begin() as session:
+        second = session.scalars(sa.select(Recording).order_by(Recording.start_time)).all()[1]
+        losses.note(session, second, Fault(Loss.MISSING, "missing"))
+
+    path = made(settings, channel_id, 0, 6)
+
+    assert path.read_bytes() == air.between(T0, second.start_time) + air.between(second.end_time, at(6))
+    assert [gap["kind"] for gap in manifest_of(path)["gaps"]] == ["lost"]
+    with pytest.raises(Conflict):
+        ordered(channel_id, 0, 6, gaps=GapPolicy.REFUSE)
 
 
 def test_gaps_are_filled_with_silence_so_that_the_clip_is_as_long_as_its_range(settings: Settings) -> None:

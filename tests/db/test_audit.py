@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec import audit
+from streamrec import audit, losses
 from streamrec.archive import layout
-from streamrec.archive.looking import Depth
+from streamrec.archive.looking import Depth, Fault
 from streamrec.clock import now
-from streamrec.models import Coverage, CoverageKind, FileFormat, Garbage, Recording
+from streamrec.models import Coverage, CoverageKind, FileFormat, Garbage, Loss, Recording
 from streamrec.recorder.facts import SegmentOpened
 from streamrec.recorder.spool import Spool
 from streamrec.settings import Settings
@@ -71,7 +71,7 @@ def test_a_whole_archive_has_no_violation(world: World) -> None:
 def test_everything_is_looked_at(world: World) -> None:
     looked_at = {one.id: one.looked_at for one in audit.run(world.session, world.settings)}
 
-    assert looked_at == {"I1": 1, "I2": 1, "I3": 1, "I4": 1, "I5": 0, "refused": 0}
+    assert looked_at == {"I1": 1, "I2": 1, "lost": 0, "I3": 1, "I4": 1, "I5": 0, "refused": 0}
 
 
 def test_time_of_which_nobody_speaks_is_found(world: World) -> None:
@@ -97,6 +97,22 @@ def test_a_file_that_is_gone_is_found(world: World) -> None:
     world.file.unlink()
 
     assert world.violations(Depth.PRESENCE) == {"I3": [f"recording {world.recording.id}, {world.key}: missing"]}
+
+
+def test_what_is_lost_is_accounted_for(world: World) -> None:
+    world.file.unlink()
+    losses.note(world.session, world.recording, Fault(Loss.MISSING, "missing"))
+
+    assert world.violations() == {}
+
+
+def test_a_loss_of_which_the_account_does_not_speak_is_found(world: World) -> None:
+    world.recording.lost = Loss.MISSING
+    world.session.flush()
+
+    row = world.session.scalars(sa.select(Coverage.id)).one()
+    told = f"channel {world.channel.id}: row {row} says recorded of recording {world.recording.id}"
+    assert world.violations() == {"lost": [told]}
 
 
 def test_a_link_is_not_the_file(world: World, tmp_path: Path) -> None:

@@ -112,6 +112,27 @@ def test_numbers_stay_when_old_files_leave_the_window(raw: Raw, data: st.DataObj
     assert plan(files[first:], window).place == plan(files, window).place
 
 
+@given(FILES, st.data())
+def test_files_that_are_lost_are_gaps_where_they_were(raw: Raw, data: st.DataObject) -> None:
+    """What lies between them is told as before, and all time still once and in order."""
+    files = placed(raw)
+    inner = range(1, len(files) - 1)
+    lost = data.draw(st.sets(st.sampled_from(inner))) if inner else set()
+    left = [file for number, file in enumerate(files) if number not in lost]
+    span = Span(files[0].start_time, files[-1].end_time)
+
+    found = plan(left, span).entries
+
+    assert all(0 <= b.since - (a.since + a.duration) < 100_000 for a, b in pairwise(found))
+    before = [(e.since, e.offset, e.size_bytes) for e in plan(files, span).entries if e.source in left]
+    assert [(e.since, e.offset, e.size_bytes) for e in found if e.source is not None] == before
+    for number in lost:
+        start, end = micros(files[number].start_time), micros(files[number].end_time)
+        inside = [e for e in found if e.since < end and e.since + e.duration > start]
+        assert all(e.source is None for e in inside)
+        assert inside or end - start < 100_000
+
+
 @given(FILES)
 def test_no_length_exceeds_the_target(raw: Raw) -> None:
     """RFC 8216, 4.3.3.1: rounded to whole seconds."""
