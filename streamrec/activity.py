@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import canary, captures, handover
+from streamrec import canary, captures, handover, jobs
 from streamrec.clock import now
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
@@ -154,11 +154,6 @@ def _gaps(session: OrmSession) -> Iterator[_Family]:
     yield seconds
 
 
-_WORKERS = sa.text(
-    "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > clock_timestamp() - interval '30 s'"
-)
-
-
 def _jobs(session: OrmSession) -> Iterator[_Family]:
     """What is open, how long it waits, what ended in the last day, and who works."""
     rows = session.execute(
@@ -167,16 +162,20 @@ def _jobs(session: OrmSession) -> Iterator[_Family]:
         .group_by(Job.state)
     ).all()
     found = {str(state): (count, age) for state, count, age in rows}
-    jobs = GaugeMetricFamily("streamrec_jobs", "Jobs by state; ended ones of the last 24 hours.", labels=["state"])
-    for state in JobState:
-        jobs.add_metric([state.value], found.get(state.value, (0, 0))[0])
-    yield jobs
+    text = "Jobs by state; ended ones of the last 24 hours."
+    counts = GaugeMetricFamily("streamrec_jobs", text, labels=["state"])
+    for member in JobState:
+        counts.add_metric([member.value], found.get(member.value, (0, 0))[0])
+    yield counts
     oldest = float(found.get(JobState.QUEUED.value, (0, 0))[1])
     yield GaugeMetricFamily(
         "streamrec_job_wait_seconds", "Age of the oldest job that nobody does yet.", value=oldest
     )
-    alive = float(session.scalar(_WORKERS) or 0)
-    yield GaugeMetricFamily("streamrec_job_workers_alive", "Job workers with a fresh heartbeat.", value=alive)
+    state = jobs.State(*session.execute(jobs.STATE).one())
+    text = "Job workers with a fresh heartbeat."
+    yield GaugeMetricFamily("streamrec_job_workers_alive", text, value=float(state.workers))
+    text = "1 if a job worker is alive, or no job waits for one."
+    yield GaugeMetricFamily("streamrec_jobs_ok", text, value=float(state.is_ok))
 
 
 def _archive(session: OrmSession, settings: Settings) -> Iterator[_Family]:

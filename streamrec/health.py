@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, Row
 
-from streamrec import canary, captures, db, schema
+from streamrec import canary, captures, db, jobs, schema
 from streamrec.clock import now
 from streamrec.errors import DatabaseAway
 from streamrec.models import Assignment, Capture, Recorder, RecordingFault
@@ -66,6 +66,7 @@ class Report:
     recorders: list[RecorderState] = field(default_factory=list)
     archive_faults: int = 0  # recordings whose bytes are not what their rows say
     canary: Check | None = None  # whether what streamrec records of itself is what it sent, if it does
+    jobs: Check | None = None  # whether a job worker is there for what waits
 
     @property
     def is_ready(self) -> bool:
@@ -73,13 +74,14 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`; `down` when not ready; `degraded` if anything that records, or what is recorded, is not right."""
+        """`ok`; `down` when not ready; `degraded` if who records or works, or what is recorded, is not right."""
         if not self.is_ready:
             return "down"
         alive = [recorder for recorder in self.recorders if recorder.is_alive]
         is_proved = self.canary is None or self.canary.is_ok
         can_write = not any(recorder.storage_fault for recorder in alive)
-        is_whole = alive and can_write and is_proved and not self.archive_faults
+        is_done = self.jobs is None or self.jobs.is_ok
+        is_whole = alive and can_write and is_proved and is_done and not self.archive_faults
         return "ok" if is_whole else "degraded"
 
 
@@ -98,12 +100,19 @@ def probe(engine: Engine, *, ttl_seconds: float) -> Report:
         with db.away_as_unavailable(), engine.connect() as connection:
             rows = connection.execute(_recorders()).all()
             faults = connection.scalar(sa.select(sa.func.count()).select_from(RecordingFault)) or 0
+            queue = jobs.State(*connection.execute(jobs.STATE).one())
             bird = canary.state(connection.execute(canary.state_query()).one_or_none(), now())
     except DatabaseAway:
         return AWAY
     checks = [Check("database", is_ok=True, detail="answers"), Check("schema", is_ok=True, detail="current")]
     proof = Check("canary", bird.is_ok, bird.detail) if bird is not None else None
-    return Report(checks, [_recorder(row, ttl_seconds) for row in rows], canary=proof, archive_faults=faults)
+    return Report(
+        checks,
+        [_recorder(row, ttl_seconds) for row in rows],
+        archive_faults=faults,
+        canary=proof,
+        jobs=Check("jobs", queue.is_ok, queue.detail),
+    )
 
 
 def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:

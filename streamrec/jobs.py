@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -29,6 +30,36 @@ _SORTS: Final[dict[str, sa.ColumnElement[Any]]] = {
 _UNSYNCHRONIZED = {"synchronize_session": False}
 # Never opened: what it does, it does over the connection of the session that it is given.
 _QUEUE: Final = procrastinate.App(connector=SQLAlchemyPsycopg2Connector())
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Who does jobs, and how many there are to be done."""
+
+    workers: int  # with a heartbeat younger than 30 s
+    open: int  # queued, or begun and not ended
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether somebody is there for what waits."""
+        return self.workers > 0 or self.open == 0
+
+    @property
+    def detail(self) -> str:
+        """A sentence for a person."""
+        if self.is_ok:
+            return f"Job workers alive: {self.workers}; jobs open: {self.open}."
+        return f"No job worker is alive, and jobs wait: {self.open}. Start one with: ./run.sh jobs"
+
+
+STATE: Final = sa.text(
+    """
+    SELECT (SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > clock_timestamp() - interval '30 s')
+               AS workers,
+           (SELECT count(*) FROM job WHERE ended_at IS NULL) AS open
+    """
+)
+"""One row; for `State`."""
 
 
 def create(session: Session, kind: JobKind, *, channel_id: int | None = None) -> UUID:

@@ -52,6 +52,7 @@ def health(report: Report, version: str) -> dict[str, Any]:
         "version": version,
         "checks": [_check(check) for check in report.checks],
         "canary": None if report.canary is None else _check(report.canary),
+        "jobs": None if report.jobs is None else _check(report.jobs),
         "archive_faults": report.archive_faults,
         "recorders": [_recorder(recorder) for recorder in report.recorders],
     }

@@ -9,11 +9,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from streamrec import canary
+from streamrec import canary, jobs
 from streamrec.clock import now
 from streamrec.db import Session
 from streamrec.health import Watch, probe
-from streamrec.models import Channel
+from streamrec.models import Channel, JobKind
 from streamrec.settings import Settings
 from tests import factories as make
 
@@ -77,6 +77,26 @@ def test_a_canary_that_fails_turns_health_to_degraded_and_one_that_sings_does_no
     assert [report.is_ready for report in found] == [True] * 3
     assert found[2].canary is not None
     assert found[2].canary.detail == "Frame 7 is not one of the signal."
+
+
+def test_jobs_that_wait_without_a_job_worker_turn_health_to_degraded(engine: Engine) -> None:
+    with Session.begin() as session:
+        make.capturing(session, make.channel(session).id)
+    found = [probe(engine, ttl_seconds=6.0)]
+    with Session.begin() as session:
+        jobs.create(session, JobKind.CLIP)
+    found.append(probe(engine, ttl_seconds=6.0))
+    with Session.begin() as session:
+        session.execute(sa.text("INSERT INTO procrastinate_workers DEFAULT VALUES"))
+    found.append(probe(engine, ttl_seconds=6.0))
+    with Session.begin() as session:
+        session.execute(sa.text("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 s'"))
+    found.append(probe(engine, ttl_seconds=6.0))
+
+    assert [report.status for report in found] == ["ok", "degraded", "ok", "degraded"]
+    assert [report.is_ready for report in found] == [True] * 4
+    assert found[1].jobs is not None
+    assert found[1].jobs.detail == "No job worker is alive, and jobs wait: 1. Start one with: ./run.sh jobs"
 
 
 def test_without_a_canary_nothing_is_said_of_one(engine: Engine) -> None:
