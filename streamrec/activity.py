@@ -9,10 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import canary, captures, handover, jobs
+from streamrec import canary, captures, jobs
 from streamrec.clock import now
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
+from streamrec.handover.waiting import waiting
 from streamrec.models import (
     ArchiveCheck,
     Assignment,
@@ -192,10 +193,10 @@ def _archive(session: OrmSession, settings: Settings) -> Iterator[_Family]:
     for level, host, value in session.execute(sa.select(ArchiveCheck.level, ArchiveCheck.host, seconds)):
         age.add_metric([level, host], float(value))
     yield age
-    waiting = handover.waiting(session, settings)
+    late = waiting(session, settings)
     for name, what, figure in (
-        ("streamrec_handover_waiting", "Recordings that are to move to the bucket.", waiting.files),
-        ("streamrec_handover_waiting_bytes", "Their bytes.", waiting.size_bytes),
-        ("streamrec_handover_oldest_seconds", "Since when the oldest of them is closed.", waiting.oldest_seconds),
+        ("streamrec_handover_waiting", "Files that are to move to the bucket.", late.files),
+        ("streamrec_handover_waiting_bytes", "Their bytes.", late.size_bytes),
+        ("streamrec_handover_oldest_seconds", "Since when the oldest of them waits.", late.oldest_seconds),
     ):
         yield GaugeMetricFamily(name, what, value=float(figure))

@@ -18,13 +18,13 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from streamrec import coverage
-from streamrec.archive import layout, root
+from streamrec.archive import layout, places, root
 from streamrec.archive.files import Tree
 from streamrec.archive.looking import Depth as Depth
 from streamrec.archive.looking import Look
 from streamrec.archive.places import Reading
 from streamrec.clock import now
-from streamrec.models import Garbage, Origin, Recording, Store
+from streamrec.models import Clip, FileContent, Garbage, Origin, Recording, Store
 from streamrec.recorder import journal
 from streamrec.recorder.facts import SegmentClosed, SegmentOpened, decode
 from streamrec.settings import Settings
@@ -59,11 +59,13 @@ class Invariant:
 def run(session: Session, settings: Settings, *, depth: Depth = Depth.SIZE) -> list[Invariant]:
     """Look at everything. Reads the whole archive's names, and with `Depth.HASH` its bytes.
 
-    Raises OSError if the archive cannot be read, as when it is not mounted.
+    Raises:
+        OSError: the archive cannot be read, as when it is not mounted.
+        StorageAway: the bucket does not answer.
     """
     with Tree(settings.archive_dir) as archive:
         files = list(_files(archive))
-        return [
+        found = [
             _no_untold_time(session),
             _no_overlap(session),
             _losses_told(session),
@@ -72,6 +74,9 @@ def run(session: Session, settings: Settings, *, depth: Depth = Depth.SIZE) -> l
             _no_old_parts(archive, files),
             _nothing_refused(settings.spool_dir),
         ]
+    if settings.s3_bucket is not None:
+        found.append(_objects_have_reasons(session, settings))
+    return found
 
 
 # --- the account ------------------------------------------------------------------------------------------
@@ -185,6 +190,48 @@ def _known(session: Session, names: Iterable[str]) -> set[str]:
         known.update(session.scalars(here))
         known.update(session.scalars(noted))
     return known
+
+
+def _objects_have_reasons(session: Session, settings: Settings) -> Invariant:
+    """The names are listed before the rows are read, and a name is in its row before the object is."""
+    found = Invariant("objects", "Every object has a row that names it, or is about to be removed.")
+    bucket = places.bucket(settings)
+    names = [name for name, _ in bucket.names(settings.s3_prefix) if _is_ours(settings, name)]
+    found.looked_at = len(names)
+    for name in sorted(set(names) - _named(session, settings.s3_prefix, names)):
+        if bucket.size(name) is not None:  # it may have been removed since it was listed
+            found.violated(name)
+    return found
+
+
+def _is_ours(settings: Settings, name: str) -> bool:
+    """Whether it is called as we call objects: the bucket may hold what others keep there."""
+    bare = name.removeprefix(settings.s3_prefix)
+    if bare.startswith((layout.CLIPS, layout.FILES)):
+        return True
+    try:
+        layout.parse(bare)
+    except ValueError:
+        return False
+    return True
+
+
+def _named(session: Session, prefix: str, names: list[str]) -> set[str]:
+    """Which of these a row names; it is found by what its name is made of, for which there is an index."""
+    named: set[str] = set()
+    for first in range(0, len(names), _ROWS):
+        some = names[first : first + _ROWS]
+        bare = [name.removeprefix(prefix) for name in some]
+        asked: tuple[tuple[Any, Any, list[str]], ...] = (
+            (Recording.object_key, Recording.path, bare),
+            (Clip.object_key, Clip.path, [name.removeprefix(layout.CLIPS) for name in bare]),
+            (FileContent.object_key, FileContent.sha256, [name.rpartition("/")[2][:64] for name in bare]),
+            (Garbage.path, Garbage.path, some),
+        )
+        for name, key, keys in asked:
+            known = sa.select(name).where(key == sa.any_(sa.cast(keys, sa.ARRAY(sa.Text))), name.is_not(None))
+            named.update(session.scalars(known))
+    return named
 
 
 def _no_old_parts(archive: Tree, files: list[str]) -> Invariant:

@@ -46,16 +46,16 @@ def found(tree: Tree) -> Identity | None:
     return root.identity(tree)
 
 
-def proved(session: Session, tree: Tree, *, host: str) -> UUID:
-    """The id of this host's archive, which the folder is.
+def proved(session: Session, tree: Tree) -> UUID:
+    """Which archive of this database the folder is, wherever it is mounted.
 
     Raises:
-        Unavailable: the folder is not what the database knows there; a disk may not be mounted.
+        Unavailable: it is none; a disk may not be mounted, or it is another one.
     """
     here = root.identity(tree)
     database = session.scalars(sa.select(DatabaseIdentity.id)).one()
-    if here is None or here.database != database or here.root != _known(session, tree, host):
-        raise Unavailable(f"The folder {tree.path} is not the archive that is to be there.")
+    if here is None or here.database != database or session.get(ArchiveRoot, here.root) is None:
+        raise Unavailable(f"The folder {tree.path} is not an archive of this database.")
     return here.root
 
 

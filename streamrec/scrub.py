@@ -94,10 +94,10 @@ def _archive_of(tree: Tree) -> sa.ColumnElement[bool]:
     """Which recordings lie, or should lie, in this very folder, which is held open whatever its path leads to.
 
     Raises:
-        Unavailable: it is not the archive that is to be there.
+        Unavailable: it is no archive of this database.
     """
     with Session.begin() as session:
-        root_id = roots.proved(session, tree, host=socket.gethostname())
+        root_id = roots.proved(session, tree)
         return in_archive(root_id, is_only=roots.is_only(session, root_id))
 
 

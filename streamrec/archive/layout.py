@@ -14,6 +14,10 @@ PART = ".part"
 BAD = ".bad"
 """What a file that the disk spoiled has after its key."""
 
+CLIPS = "clips/"
+FILES = "files/"
+"""What the names of clips and of stored files in a bucket begin with; no keyname is as short."""
+
 _KEY = re.compile(
     r"(?P<keyname>[A-Za-z0-9_-]{10})/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/"
     r"(?P<start>[0-9]{8}T[0-9]{6}\.[0-9]{3})Z-(?P<run>[0-9a-f]{12})(-(?P<epoch>[1-9][0-9]{0,17}))?"

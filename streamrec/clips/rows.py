@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,13 +11,13 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec import channels, coverage, jobs, keyset
+from streamrec import channels, coverage, jobs, keyset, recordings
 from streamrec.clips import recipes
 from streamrec.clips.plan import Plan, Source, planned
 from streamrec.clips.recipes import ClipFormat
 from streamrec.clock import now
 from streamrec.errors import Conflict, Invalid, NotFound, Unavailable
-from streamrec.models import Clip, CoverageKind, GapPolicy, Job, JobKind, JobState, Origin, Recording
+from streamrec.models import Clip, CoverageKind, GapPolicy, Job, JobKind, JobState, Origin, Recording, Store
 from streamrec.timeline import Span, written
 
 LONGEST: Final = timedelta(hours=24)
@@ -26,13 +27,14 @@ MOST_SOURCES: Final = 20_000  # a day of the shortest segments
 _COLUMNS: Final[tuple[Any, ...]] = (
     *(Clip.number, Clip.id, Clip.job_id, Clip.channel_id, Clip.start_time, Clip.end_time, Clip.format, Clip.exact),
     *(Clip.gaps, Clip.path, Clip.size_bytes, Clip.sha256, Clip.lossless, Clip.seconds, Clip.created_at),
-    *(Clip.expires_at, Job.state, Job.progress, Job.error, Job.attempts),
+    *(Clip.store, Clip.object_key, Clip.fault, Clip.expires_at, Job.state, Job.progress, Job.error, Job.attempts),
 )
 _SOURCE: Final[tuple[Any, ...]] = (
     *(Recording.id, Recording.path, Recording.start_time, Recording.end_time, Recording.size_bytes),
     *(Recording.sha256, Recording.format, Recording.codecs, Recording.run_id),
     *(Recording.store, Recording.object_key),
 )
+_PLACE: Final = (Clip.path, Clip.store, Clip.object_key)
 _SORTS: Final[dict[str, sa.ColumnElement[Any]]] = {
     "id": Clip.number.expression,
     "created_at": Clip.created_at.expression,
@@ -245,21 +247,29 @@ def delete(session: Session, clip_id: UUID) -> str | None:
     Raises:
         NotFound: there is none.
     """
-    statement = sa.delete(Clip).where(Clip.id == clip_id).returning(Clip.path)
-    gone = session.execute(statement, execution_options=_UNSYNCHRONIZED).one_or_none()
-    if gone is None:
+    statement = sa.delete(Clip).where(Clip.id == clip_id).returning(*_PLACE)
+    gone = session.execute(statement, execution_options=_UNSYNCHRONIZED).all()
+    if not gone:
         raise NotFound(f"There is no clip {clip_id}.", clip_id=str(clip_id))
-    path: str | None = gone.path
-    return path
+    return next(iter(_discarded(session, gone)), None)
 
 
 def expire(session: Session, at: datetime, *, limit: int = 500) -> list[str]:
     """Forget clips whose time is over; the keys of their files."""
     old = sa.select(Clip.id).where(Clip.expires_at < at).limit(limit).with_for_update(skip_locked=True)
-    statement = sa.delete(Clip).where(Clip.id.in_(old)).returning(Clip.path)
-    return [row.path for row in session.execute(statement, execution_options=_UNSYNCHRONIZED) if row.path]
+    statement = sa.delete(Clip).where(Clip.id.in_(old)).returning(*_PLACE)
+    return _discarded(session, session.execute(statement, execution_options=_UNSYNCHRONIZED).all())
+
+
+def _discarded(session: Session, gone: Sequence[keyset.Row]) -> list[str]:
+    """The keys of the files of clips that were forgotten; objects are noted, for whoever removes them."""
+    for row in gone:
+        if row.object_key is not None:
+            after = timedelta() if row.store is Store.S3 else recordings.LONGEST_UPLOAD
+            recordings.discard(session, [row.object_key], store=Store.S3, after=after)
+    return [row.path for row in gone if row.path]
 
 
 def known(session: Session, keys: list[str]) -> set[str]:
-    """Those keys that a clip has as its file."""
-    return set(session.scalars(sa.select(Clip.path).where(Clip.path.in_(keys))))
+    """Those keys that a clip has as its file; what lies in the bucket has none."""
+    return set(session.scalars(sa.select(Clip.path).where(Clip.path.in_(keys), Clip.store == Store.LOCAL)))

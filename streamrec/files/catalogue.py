@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
@@ -10,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from streamrec import keyset
+from streamrec import keyset, recordings
 from streamrec.clock import now
 from streamrec.errors import AlreadyStored, NotFound
 from streamrec.files.content import Content
-from streamrec.models import FileContent, StoredFile
+from streamrec.models import FileContent, Store, StoredFile
 
 Guard = Callable[[int], None]
 
@@ -33,6 +34,9 @@ _COLUMNS: Final = (
     FileContent.md5,
     FileContent.sha1,
     FileContent.sha256,
+    FileContent.store,
+    FileContent.object_key,
+    FileContent.fault,
 )
 _SORTS: Final[Mapping[str, Any]] = {
     "id": StoredFile.id,
@@ -175,6 +179,21 @@ def is_unwanted(session: Session, sha256: str) -> bool:
     return session.scalar(sa.select(FileContent.unwanted_at).where(FileContent.sha256 == sha256)) is not None
 
 
+def is_in_bucket(session: Session, sha256: str) -> bool:
+    """Whether the content's bytes are an object, now that its `lock` is held."""
+    return session.scalar(sa.select(FileContent.store).where(FileContent.sha256 == sha256)) is Store.S3
+
+
+def in_bucket(session: Session, names: Sequence[str]) -> list[str]:
+    """Those of some SHA-256 whose content is an object."""
+    known = sa.select(FileContent.sha256).where(FileContent.sha256.in_(names), FileContent.store == Store.S3)
+    return list(session.scalars(known))
+
+
 def forget(session: Session, sha256: str) -> None:
-    """Drop the row of content whose bytes are gone."""
-    session.execute(sa.delete(FileContent).where(FileContent.sha256 == sha256))
+    """Drop the row of content whose file is gone; an object that there is or may be is garbage from now on."""
+    gone = sa.delete(FileContent).where(FileContent.sha256 == sha256)
+    for store, name in session.execute(gone.returning(FileContent.store, FileContent.object_key)).all():
+        if name is not None:
+            after = timedelta() if store is Store.S3 else recordings.LONGEST_UPLOAD
+            recordings.discard(session, [name], store=Store.S3, after=after)

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -111,10 +112,18 @@ def _refusal(error: OSError) -> Exception:
     return StorageFull("There is no room for this file.") if error.errno in _FULL else error
 
 
-def unlink(folder: Path, sha256: str) -> None:
-    """Remove content, durably; it may be gone already."""
+def unlink(folder: Path, sha256: str) -> bool:
+    """Remove content, durably; False if it was gone already."""
     with files.Tree(folder) as tree:
-        tree.unlink(key(sha256))
+        return tree.unlink(key(sha256))
+
+
+def kept(folder: Path) -> Iterator[list[str]]:
+    """The SHA-256 of all content that lies here, some at a time."""
+    with files.Tree(folder) as tree:
+        for first in tree.names():
+            if len(first) == 2:
+                yield [name for second in tree.names(first) for name in tree.names(f"{first}/{second}")]
 
 
 def sweep_abandoned(folder: Path, *, older_than: float = _ABANDONED_SECONDS) -> int:

@@ -41,7 +41,8 @@ def keep(incoming: Incoming, received: Content, *, file_name: str, owner: str | 
     with Session.begin() as session:
         catalogue.lock(session, received.sha256)
         catalogue.require_new(session, received, owner)  # two may have sent the same at a time
-        incoming.keep()
+        if not catalogue.is_in_bucket(session, received.sha256):
+            incoming.keep()
         return catalogue.add(session, received, file_name=file_name, owner=owner)
 
 
@@ -78,10 +79,28 @@ def _removed(folder: Path, sha256: str) -> bool:
     return True
 
 
+def drop_copy(folder: Path, sha256: str) -> bool:
+    """Remove the file of content that is an object in the bucket; whether there was one."""
+    with Session.begin() as session:
+        catalogue.lock(session, sha256)
+        if not catalogue.is_in_bucket(session, sha256):
+            return False
+        try:
+            return content.unlink(folder, sha256)
+        except OSError as error:
+            log.warning("a file could not be removed", sha256=sha256, error=str(error))
+            return False
+
+
 def tidy(folder: Path) -> None:
-    """What crashes and full disks left: bytes without a file, and uploads that nobody receives any more."""
+    """What crashes and full disks left: bytes without a file, copies, and uploads that nobody receives."""
     with away_as_unavailable():
         while sweep(folder):
             pass
+        for names in content.kept(folder):
+            with Session.begin() as session:
+                copies = catalogue.in_bucket(session, names)
+            for sha256 in copies:
+                drop_copy(folder, sha256)
     if count := content.sweep_abandoned(folder):
         log.info("abandoned uploads were removed", count=count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from connexion.context import request
 from starlette.datastructures import MutableHeaders
@@ -14,11 +15,11 @@ from starlette.types import Receive, Scope, Send
 from streamrec.archive import files, root
 from streamrec.archive.places import Reading
 from streamrec.archive.storage import StorageAway
-from streamrec.errors import Lost
-from streamrec.handlers import _query
+from streamrec.errors import Gone, Lost
+from streamrec.handlers import _current, _query
 from streamrec.handlers._problems import Refused
 from streamrec.keyset import Row
-from streamrec.models import Loss
+from streamrec.models import Loss, Store
 
 _MOST_RANGES: Final = 8
 _RANGES = re.compile(r"\s*bytes\s*=\s*(.*?)\s*", re.ASCII | re.IGNORECASE)
@@ -124,8 +125,13 @@ def require_disk(archive_dir: Path) -> None:
         raise StorageAway("The archive's disk is not there.")
 
 
-def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str) -> Response:
-    """A recording in a bucket: an address there, or its bytes with one `Range`, `If-Range`, `ETag` and HEAD."""
+def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str, gone: Gone) -> Response:
+    """What lies in a bucket: an address there, or its bytes with one `Range`, `If-Range`, `ETag` and HEAD.
+
+    Raises:
+        Gone: the one given, if there is no such object.
+        StorageAway.
+    """
     tag = _query.etag(row.sha256)
     if _query.is_unchanged(tag):
         return Response(status_code=304, headers={"ETag": tag})
@@ -133,13 +139,13 @@ def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str)
     if reading.settings.media_redirect and not is_head and (address := reading.presigned(row)):
         return RedirectResponse(address, status_code=307, headers={"Cache-Control": "private, max-age=0"})
     if reading.size(row) is None:
-        raise lost(Loss.MISSING, recording_id=row.id)
+        raise gone
     start, end = _span(row.size_bytes, tag)
     headers = {
         "ETag": tag,
         "Accept-Ranges": "bytes",
         "Content-Length": str(end - start),
-        "Content-Disposition": f'inline; filename="{filename}"',
+        "Content-Disposition": _disposition(filename),
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, max-age=0",
         "Content-Security-Policy": PLAYER_POLICY,
@@ -149,6 +155,23 @@ def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str)
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
     content = iter(()) if is_head else reading.stream(row, start, end)
     return StreamingResponse(content, 206 if is_part else 200, headers=headers, media_type=media_type)
+
+
+def kept(row: Row, folder: Path, key: str, media_type: str, filename: str, gone: Gone) -> Response | None:
+    """What lies in `folder` under `key`, or in the bucket, as `row` says; None if the folder has no such file."""
+    if row.store is Store.S3:
+        reading = Reading(_current.settings())
+        return stored(reading, row, media_type=media_type, filename=filename, gone=gone)
+    path = located(folder, key)
+    if path is None:
+        return None
+    return archived(path, media_type=media_type, filename=filename, version=row.sha256)
+
+
+def _disposition(filename: str) -> str:
+    """As Starlette's file response writes it: any name, and no way out of the header (RFC 6266)."""
+    quoted = quote(filename)
+    return f'inline; filename="{filename}"' if quoted == filename else f"inline; filename*=utf-8''{quoted}"
 
 
 def _span(size: int, tag: str) -> tuple[int, int]:

@@ -70,6 +70,7 @@ def stored_file(row: Row) -> dict[str, Any]:
         "md5": row.md5,
         "sha1": row.sha1,
         "sha256": row.sha256,
+        "store": row.store,
         "created_at": written(row.created_at),
         "updated_at": written(row.updated_at),
     }
@@ -224,6 +225,7 @@ def clip(row: Row) -> dict[str, Any]:
             "sha256": row.sha256,
             "lossless": row.lossless,
             "duration_seconds": round(row.seconds, 3),
+            "store": row.store,
             "expires_at": written(row.expires_at),
         }
         if is_made

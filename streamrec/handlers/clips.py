@@ -62,13 +62,16 @@ def get_clip_manifest(clip_id: str) -> Reply:
 
 
 def get_clip_media(clip_id: str) -> Reply:
-    with Session.begin() as session:
-        row = rows.get(session, UUID(clip_id))
-    if row.path is None:
-        raise NotFound("This clip is not made yet.", clip_id=clip_id, rule="done")
-    path = _media.located(_current.settings().clips_dir, row.path)
-    if path is None:
-        raise Gone("The file of this clip is gone.", clip_id=clip_id)
-    name = f"{row.start_time:%Y%m%dT%H%M%SZ}_{clip_id[:8]}.{row.format}"
-    media_type = MEDIA_TYPES[ClipFormat(row.format)]
-    return _media.archived(path, media_type=media_type, filename=name, version=row.sha256)
+    gone = Gone("The file of this clip is gone.", clip_id=clip_id)
+    for _ in range(2):  # between the look at its row and at the file it may have gone to the bucket
+        with Session.begin() as session:
+            row = rows.get(session, UUID(clip_id))
+        if row.path is None:
+            raise NotFound("This clip is not made yet.", clip_id=clip_id, rule="done")
+        name = f"{row.start_time:%Y%m%dT%H%M%SZ}_{clip_id[:8]}.{row.format}"
+        media_type = MEDIA_TYPES[ClipFormat(row.format)]
+        if row.fault is None and (
+            reply := _media.kept(row, _current.settings().clips_dir, row.path, media_type, name, gone)
+        ):
+            return reply
+    raise gone

@@ -124,7 +124,8 @@ def get_recording_media(recording_id: int) -> Reply:
         raise _media.lost(row.lost, recording_id=recording_id)
     media_type = _present.media_type(row.format, row.codecs)
     if row.store is Store.S3:
-        return _media.stored(Reading(_current.settings()), row, media_type=media_type, filename=name)
+        gone = _media.lost(Loss.MISSING, recording_id=recording_id)
+        return _media.stored(Reading(_current.settings()), row, media_type=media_type, filename=name, gone=gone)
     path = _media.located(_current.settings().archive_dir, row.path)
     if path is None:
         return _moved(recording_id)

@@ -16,7 +16,7 @@ from streamrec.errors import Denied, Gone, Invalid, NotFound
 from streamrec.handlers import _current, _media, _present, _query, _reply
 from streamrec.handlers._reply import Reply
 from streamrec.handlers._stretch import Filler, Stretch
-from streamrec.models import Store
+from streamrec.models import Loss, Store
 from streamrec.timeline import Span, written
 from streamrec.timeshift import access, catalogue, playlist, reading
 from streamrec.timeshift.access import Access
@@ -77,7 +77,8 @@ def _sent(row: Media) -> Reply | None:
     media_type = _present.media_type(row.format, row.codecs)
     if row.store is Store.S3:
         name = row.path.rpartition("/")[2]
-        return _media.stored(Reading(settings), cast("Any", row), media_type=media_type, filename=name)
+        gone = _media.lost(Loss.MISSING, recording_id=row.id)
+        return _media.stored(Reading(settings), cast("Any", row), media_type=media_type, filename=name, gone=gone)
     descriptor = reading.opened(settings.archive_dir, row.path)
     if descriptor is None:
         return None

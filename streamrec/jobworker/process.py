@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Final, NoReturn
 from uuid import UUID
@@ -28,6 +28,7 @@ from streamrec.errors import DatabaseAway
 from streamrec.jobworker import sweeper, tasks, watchdog
 from streamrec.jobworker.work import Attempts, Interrupted, Task
 from streamrec.models import JobKind
+from streamrec.recorder.steward import TICK_SECONDS, Steward
 from streamrec.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -148,6 +149,7 @@ def _minded(settings: Settings, worker: Worker, attempts: Attempts) -> Iterator[
     thread = threading.Thread(target=mind.run, args=(leaving,), name="watchdog", daemon=True)
     thread.start()
     threading.Thread(target=_tidy, args=(settings, leaving), name="tidying", daemon=True).start()
+    threading.Thread(target=_keep_up, args=(settings, leaving), name="upkeep", daemon=True).start()
     try:
         yield
     finally:
@@ -164,6 +166,17 @@ def _tidy(settings: Settings, leaving: threading.Event) -> None:
             log.warning("clips could not be tidied", error=str(exc))
         except Exception:
             log.exception("clips could not be tidied")
+
+
+def _keep_up(settings: Settings, leaving: threading.Event) -> None:
+    """Each duty after the other; an upload that the end of the process breaks off is begun anew by the next."""
+    duties = tasks.duties(settings)
+    steward = Steward(duties, lock=settings.run_dir / "handover.lock", may_work=lambda: True)
+    with closing(steward):
+        while not leaving.wait(TICK_SECONDS):
+            for duty in duties:
+                if steward.is_due(duty):
+                    steward.attempt(duty)
 
 
 class _Mind:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from streamrec.clips import keeping, making
+from streamrec.handover import clipped, moving, stored
 from streamrec.jobworker.work import Task
 from streamrec.models import JobKind
+from streamrec.recorder.steward import Duty
 from streamrec.settings import Settings
+
+HANDOVER_SECONDS: Final = 10.0
 
 
 def of(settings: Settings) -> Mapping[JobKind, Task]:
     """What this worker can do."""
     make = partial(making.make, settings)
     return {JobKind.CLIP: make, JobKind.EXPORT: make}
+
+
+def duties(settings: Settings) -> list[Duty]:
+    """What is done beside the jobs, by one job worker of a data folder."""
+    works = {
+        "hand-over of clips": clipped.run,
+        "hand-over of stored files": stored.run,
+        "removal of objects": moving.sweep,
+    }
+    return [Duty(name, HANDOVER_SECONDS, partial(work, settings)) for name, work in works.items()]
 
 
 def tidy(settings: Settings) -> None:

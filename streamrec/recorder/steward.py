@@ -59,9 +59,13 @@ class Steward:
 
     async def _keep_up(self, duty: Duty) -> None:
         while True:
-            if self._monotonic() >= duty.due_at and self._may_work() and self._holds():
+            if self.is_due(duty):
                 await asyncio.to_thread(self.attempt, duty)
             await asyncio.sleep(TICK_SECONDS)
+
+    def is_due(self, duty: Duty) -> bool:
+        """Whether a duty is to be done now, and by this process."""
+        return self._monotonic() >= duty.due_at and self._may_work() and self._holds()
 
     def attempt(self, duty: Duty) -> None:
         """Do a duty now, and set when it is due again."""

@@ -26,7 +26,6 @@ from streamrec import (
     captures,
     db,
     deletion,
-    handover,
     logs,
     manifests,
     retention,
@@ -39,6 +38,7 @@ from streamrec.archive.looking import Depth
 from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
+from streamrec.handover import moving, recorded
 from streamrec.media import binary, process
 from streamrec.models import GapReason
 from streamrec.recorder import canary, ledger, memory, recovery, registry, replacement, rows
@@ -311,13 +311,13 @@ class _Worker:
     def _steward(self) -> Steward:
         """Who sees to what is not urgent, and never keeps a capture waiting."""
         duties = [
-            Duty("hand-over", HANDOVER_SECONDS, partial(handover.run, self.settings)),
+            Duty("hand-over", HANDOVER_SECONDS, partial(recorded.run, self.settings)),
             Duty("retention", RETENTION_SECONDS, partial(retention.run, self.settings)),
             Duty("sealing", SEAL_SECONDS, partial(manifests.run, self.settings)),
             *(Duty(f"{d.value} check", CHECK_SECONDS, partial(scrub.daily, self.settings, d)) for d in Depth),
             Duty("second look", CHECK_SECONDS, partial(scrub.again, self.settings)),
             Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
-            Duty("removal of objects", HANDOVER_SECONDS, partial(handover.sweep, self.settings)),
+            Duty("removal of objects", HANDOVER_SECONDS, partial(moving.sweep, self.settings)),
         ]
         return Steward(duties, lock=self.settings.run_dir / "steward.lock", may_work=lambda: not self.root.fault)
 

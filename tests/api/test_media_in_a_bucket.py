@@ -9,12 +9,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from streamrec import db
+from streamrec import db, roots
 from streamrec.archive import places
+from streamrec.handover import moving
 from streamrec.models import Store
 from streamrec.settings import Settings
 from tests import factories as make
 from tests import store as server
+from tests.goods import World, kept_in
 from tests.serving import serving
 
 MEDIA = bytes(range(256)) * 8
@@ -124,3 +126,72 @@ def test_players_get_pieces_of_it_too(streaming: httpx.Client) -> None:
     answer = streaming.get(f"/channel/{channel_id}/media/{uuid}.16.mp3", headers={"Range": "bytes=16-31"})
 
     assert (answer.status_code, answer.content) == (206, MEDIA[16:32])
+
+
+# --- clips and stored files -------------------------------------------------------------------------------
+
+
+def placed(settings: Settings, kind: str) -> str:
+    """The path of a clip's or a file's bytes, which were handed over."""
+    world = World(settings, kind)
+    if kind == "clip":
+        thing = world.put(MEDIA)
+        path = f"/clip/{thing}/media"
+    else:
+        thing = world.store_file(MEDIA, owner=None, name='jingle "ü".mp3\r\nX-Evil: 1')
+        path = f"/service/fileupload/{thing}/content"
+    assert world.hand_over() == 1
+    return path
+
+
+@pytest.mark.parametrize("kind", ["clip", "content"])
+def test_clips_and_files_are_sent_from_the_bucket(settings: Settings, endpoint: str, kind: str) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open", media_redirect=True)
+    with serving(changed) as api:
+        path = placed(changed, kind)
+        answer = api.get(path, follow_redirects=False)
+
+        assert (answer.status_code, httpx.get(answer.headers["location"]).content) == (307, MEDIA)
+        assert server.SECRET_KEY not in answer.headers["location"]
+        assert api.head(path).headers["content-length"] == str(len(MEDIA))
+
+
+@pytest.mark.parametrize("kind", ["clip", "content"])
+def test_or_passed_on_with_ranges_and_under_any_name(settings: Settings, endpoint: str, kind: str) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open", media_redirect=False)
+    with serving(changed) as api:
+        path = placed(changed, kind)
+        whole, part = api.get(path), api.get(path, headers={"Range": "bytes=10-19"})
+        same = api.get(path, headers={"If-None-Match": whole.headers["etag"]})
+
+    assert (whole.status_code, whole.content, part.status_code, part.content) == (200, MEDIA, 206, MEDIA[10:20])
+    assert same.status_code == 304
+    assert "x-evil" not in whole.headers
+    assert whole.headers["content-disposition"].isascii()
+
+
+@pytest.mark.parametrize("kind", ["clip", "content"])
+@pytest.mark.parametrize(("fault", "status"), [("missing", 410), ("away", 503)])
+def test_what_cannot_be_had_is_told(settings: Settings, endpoint: str, kind: str, fault: str, status: int) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open", media_redirect=False)
+    with serving(changed) as api:
+        path = placed(changed, kind)
+        for name, _ in list(places.bucket(changed).names()) if fault == "missing" else []:
+            places.bucket(changed).delete(name)
+        if fault == "missing":
+            assert api.get(path).status_code == status
+    if fault == "away":
+        with serving(changed.model_copy(update={"s3_endpoint": "http://127.0.0.1:1"})) as api:
+            assert api.get(path).status_code == status
+
+
+@pytest.mark.parametrize("kind", ["clip", "content"])
+def test_who_deletes_one_has_the_object_removed(settings: Settings, endpoint: str, kind: str) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open")
+    with serving(changed) as api:
+        path = placed(changed, kind)
+        assert api.get(path.rpartition("/")[0]).status_code == 200
+        assert api.delete(path.rpartition("/")[0]).status_code in {201, 204}
+        assert moving.sweep(changed) == 1
+
+        assert [name for name, _ in places.bucket(changed).names()] == [roots.bucket_mark(changed)]
