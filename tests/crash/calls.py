@@ -63,7 +63,7 @@ def crash(settings: Settings, point: Point) -> tuple[list[Fact], bool]:
     theirs.close()
     assert process.pid is not None
     try:
-        strace = _attach(process.pid, point)
+        strace = attach(process.pid, point)
         os.kill(process.pid, signal.SIGCONT)
         process.join(SECONDS)
         assert process.exitcode is not None, f"{point}: it hangs"
@@ -76,7 +76,7 @@ def crash(settings: Settings, point: Point) -> tuple[list[Fact], bool]:
         ours.close()
 
 
-def _attach(pid: int, point: Point) -> subprocess.Popen[str]:
+def attach(pid: int, point: Point) -> subprocess.Popen[str]:
     """strace on a child that has stopped itself; what it writes is the log."""
     await_stop(pid)
     command = ["strace", "-f", "-p", str(pid), "-e", f"trace={point.call}", "-e", f"inject={point}"]

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from streamrec import db
 from streamrec.archive import layout
 from streamrec.clock import now
-from streamrec.models import ArchiveCheck, FileFormat, Manifest, Recording, Store
+from streamrec.models import ArchiveCheck, FileFormat, Loss, Manifest, Recording, Store
 from streamrec.settings import Settings
 from tests import factories as make
 from tests import store as server
@@ -43,7 +43,8 @@ def count(table: type, *conditions: sa.ColumnElement[bool]) -> object:
 def test_a_recorder_hands_over_expires_seals_and_checks(
     engine: Engine, settings: Settings, tmp_path: Path
 ) -> None:
-    recorded(settings, 70, 3)
+    recorded(settings, 70, 3, 2)
+    max(settings.archive_dir.rglob("*.mp3")).unlink()  # the youngest's
     log = tmp_path / "recorder.log"
     with server.running() as endpoint:
         bucket = server.new_bucket(endpoint)
@@ -55,10 +56,11 @@ def test_a_recorder_hands_over_expires_seals_and_checks(
             "STREAMREC_S3_SECRET_KEY": server.SECRET_KEY,
         }
         with recorder(settings, log, **variables):
-            wait(lambda: count(Recording) == 1, "what is too old is gone", 30)
+            wait(lambda: count(Recording) == 2, "what is too old is gone", 30)
             wait(lambda: count(Recording, Recording.store == Store.S3) == 1, "the other lies in the bucket", 30)
             wait(lambda: count(Manifest) >= 1, "a day is sealed", 30)
             wait(lambda: count(ArchiveCheck) == 3, "the archive was looked at in all three ways", 30)
+            wait(lambda: count(Recording, Recording.lost == Loss.MISSING) == 1, "what is missing is lost", 30)
 
     assert list(settings.archive_dir.rglob("*.mp3")) == []
     assert server.SECRET_KEY not in log.read_text()

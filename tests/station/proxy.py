@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tests.station.ending import let_nobody_in
 
 _PIECE = 65_536
+_Hold = Callable[[asyncio.StreamWriter, bytes], Awaitable[bytes]]
 
 
 class Proxy:
     """Passes bytes on to `port`, each `delay` seconds late; holds them all back while `is_stalled`.
 
     Nothing is lost and nothing reordered: TCP would not let a reader see that. Set from any thread.
+
+    With `stall_at`, a client that says this text gets no further, for as long as it is set, than `stall_behind`
+    bytes behind its beginning, or the end of the piece that it came in; `has_stalled` tells that it did.
     """
 
     def __init__(self, port: int) -> None:
         self.delay = 0.0
         self.is_stalled = False
+        self.stall_at = b""
+        self.stall_behind = 0
+        self.has_stalled = threading.Event()
         self.port = 0
         self._target = port
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -53,7 +60,8 @@ class Proxy:
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             writers.append(back)
-            ways = [asyncio.create_task(self._pass_on(*way)) for way in ((reader, back), (there, writer))]
+            passing = (self._pass_on(reader, back, self._held), self._pass_on(there, writer, None))
+            ways = [asyncio.create_task(way) for way in passing]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
             pass  # the server is not there
@@ -66,11 +74,26 @@ class Proxy:
             for one in writers:
                 one.close()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _held(self, writer: asyncio.StreamWriter, data: bytes) -> bytes:
+        """What of the data may pass, after the wait if there is one. The text must come in one piece."""
+        at = data.find(self.stall_at) if self.stall_at else -1
+        if at < 0:
+            return data
+        until = at + self.stall_behind
+        writer.write(data[:until])
+        await writer.drain()
+        self.has_stalled.set()
+        while self.stall_at:  # noqa: ASYNC110 - other threads set it
+            await asyncio.sleep(0.01)
+        return data[until:]
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hold: _Hold | None
+    ) -> None:
         """Each piece at its time after it came: a delay is no brake."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(1000)
-        sender = asyncio.create_task(self._send(queue, writer))
+        sender = asyncio.create_task(self._send(queue, writer, hold))
         try:
             while data := await reader.read(_PIECE):
                 await queue.put((loop.time(), data))
@@ -79,7 +102,9 @@ class Proxy:
         finally:
             sender.cancel()
 
-    async def _send(self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _send(
+        self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, hold: _Hold | None
+    ) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             while True:
@@ -88,7 +113,7 @@ class Proxy:
                     await asyncio.sleep(0.01)
                 if not data:
                     return
-                writer.write(data)
+                writer.write(data if hold is None else await hold(writer, data))
                 await writer.drain()
 
 
