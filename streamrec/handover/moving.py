@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from typing import Any, Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
@@ -81,14 +82,25 @@ def run(settings: Settings, goods: Goods, tree: Tree) -> int:
         StorageAway: the bucket does not answer, or is another's; what had not moved waits.
     """
     moved, after = 0, None
-    with ThreadPoolExecutor(settings.handover_files) as uploads:
+    with _threads(settings.handover_files) as uploads:
         while parcels := goods.batch(settings, after):
             after = parcels[-1].id
             here = [parcel for parcel in parcels if tree.exists(parcel.path)]
             if here:
                 work = partial(move, settings, goods, tree, roots.bucket(settings))
-                moved += sum(uploads.map(work, here))
+                moved += sum(uploads.imap(work, here))
     return moved
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPool]:
+    """Threads that are waited for here, but not by a process that ends: an upload may hang for minutes."""
+    pool = ThreadPool(count)
+    try:
+        yield pool
+    finally:
+        pool.close()
+        pool.join()
 
 
 def move(settings: Settings, goods: Goods, tree: Tree, bucket: Storage, parcel: Parcel) -> bool:

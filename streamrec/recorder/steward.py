@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +25,32 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS: Final = 1.0
 FIRST_AWAY_SECONDS: Final = 5.0
 LONGEST_AWAY_SECONDS: Final = 300.0
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """As asyncio.to_thread, but in a thread that no process waits for when it ends: what it does may hang."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error = None
+        try:
+            work()
+        except BaseException as exc:  # noqa: BLE001 - it is raised again where this is awaited
+            error = exc
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, name="upkeep", daemon=True).start()
+    await done
 
 
 @dataclass(slots=True)
@@ -60,7 +89,7 @@ class Steward:
     async def _keep_up(self, duty: Duty) -> None:
         while True:
             if self.is_due(duty):
-                await asyncio.to_thread(self.attempt, duty)
+                await _in_thread(partial(self.attempt, duty))
             await asyncio.sleep(TICK_SECONDS)
 
     def is_due(self, duty: Duty) -> bool:

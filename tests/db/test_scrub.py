@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -326,6 +328,39 @@ def test_what_was_deleted_meanwhile_is_not_lost_but_expired(world: World) -> Non
 
     with db.Session.begin() as session:
         assert session.scalars(sa.select(Coverage.kind)).all() == [CoverageKind.EXPIRED]
+
+
+def test_a_look_waits_for_a_deletion_that_is_under_way_and_then_finds_nothing(world: World) -> None:
+    row = seen(world)
+    noted: list[bool] = []
+
+    def note() -> None:
+        with db.Session.begin() as session:
+            noted.append(losses.note(session, row, Fault(Loss.MISSING, "missing")))
+
+    looker = threading.Thread(target=note)
+    with db.Session.begin() as session:
+        recordings.delete(session, world.id)
+        looker.start()
+        await_waiter(session.connection())
+        assert noted == []
+    looker.join(10)
+
+    assert noted == [False]
+    with db.Session.begin() as session:
+        assert session.scalars(sa.select(Coverage.kind)).all() == [CoverageKind.EXPIRED]
+
+
+def await_waiter(connection: sa.Connection) -> None:
+    """Until another session waits for a lock."""
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database())"
+    )
+    deadline = time.monotonic() + 10
+    while not connection.scalar(waiting):
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.01)
 
 
 def test_what_moved_to_the_bucket_meanwhile_is_not_lost(world: World) -> None:

@@ -12,12 +12,14 @@ from sqlalchemy.engine import Engine
 
 from streamrec import db
 from streamrec.archive import layout
+from streamrec.archive.storage import Bucket
 from streamrec.clock import now
 from streamrec.models import ArchiveCheck, FileFormat, Loss, Manifest, Recording, Store
 from streamrec.settings import Settings
 from tests import factories as make
 from tests import store as server
 from tests.recorder.test_worker import recorder, scalar, wait
+from tests.station import proxy
 
 MEDIA = bytes(1000)
 
@@ -40,6 +42,34 @@ def count(table: type, *conditions: sa.ColumnElement[bool]) -> object:
     return scalar(sa.select(sa.func.count()).select_from(table).where(*conditions))
 
 
+def variables_of(bucket: Bucket, endpoint: str) -> dict[str, str]:
+    """What names the bucket to a process, at whatever address."""
+    return {
+        "STREAMREC_STORE": "s3",
+        "STREAMREC_S3_BUCKET": bucket.name,
+        "STREAMREC_S3_ENDPOINT": endpoint,
+        "STREAMREC_S3_ACCESS_KEY": server.ACCESS_KEY,
+        "STREAMREC_S3_SECRET_KEY": server.SECRET_KEY,
+    }
+
+
+def test_an_upload_that_hangs_keeps_no_recorder_from_stopping(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    recorded(settings, 3)
+    with server.running() as endpoint, proxy.running(int(endpoint.rpartition(":")[2])) as way:
+        bucket = server.new_bucket(endpoint)
+        way.stall_at = f"PUT /{bucket.name}/gr-rstpk-1".encode()
+        near = f"http://127.0.0.1:{way.port}"
+        with recorder(settings, tmp_path / "recorder.log", **variables_of(bucket, near)) as child:
+            assert way.has_stalled.wait(30)
+            child.terminate()
+            child.wait(settings.stop_seconds + 3)
+        way.stall_at = b""
+
+    assert len(list(settings.archive_dir.rglob("*.mp3"))) == 1
+
+
 def test_a_recorder_hands_over_expires_seals_and_checks(
     engine: Engine, settings: Settings, tmp_path: Path
 ) -> None:
@@ -48,14 +78,7 @@ def test_a_recorder_hands_over_expires_seals_and_checks(
     log = tmp_path / "recorder.log"
     with server.running() as endpoint:
         bucket = server.new_bucket(endpoint)
-        variables = {
-            "STREAMREC_STORE": "s3",
-            "STREAMREC_S3_BUCKET": bucket.name,
-            "STREAMREC_S3_ENDPOINT": endpoint,
-            "STREAMREC_S3_ACCESS_KEY": server.ACCESS_KEY,
-            "STREAMREC_S3_SECRET_KEY": server.SECRET_KEY,
-        }
-        with recorder(settings, log, **variables):
+        with recorder(settings, log, **variables_of(bucket, endpoint)):
             wait(lambda: count(Recording) == 2, "what is too old is gone", 30)
             wait(lambda: count(Recording, Recording.store == Store.S3) == 1, "the other lies in the bucket", 30)
             wait(lambda: count(Manifest) >= 1, "a day is sealed", 30)
