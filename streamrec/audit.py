@@ -17,13 +17,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
-from streamrec import coverage
+from streamrec import coverage, roots, scrub
 from streamrec.archive import layout, places, root
 from streamrec.archive.files import Tree
 from streamrec.archive.looking import Depth as Depth
 from streamrec.archive.looking import Look
 from streamrec.archive.places import Reading
 from streamrec.clock import now
+from streamrec.errors import Unavailable
 from streamrec.models import Clip, FileContent, Garbage, Origin, Recording, Store
 from streamrec.recorder import journal
 from streamrec.recorder.facts import SegmentClosed, SegmentOpened, decode
@@ -69,7 +70,7 @@ def run(session: Session, settings: Settings, *, depth: Depth = Depth.SIZE) -> l
             _no_untold_time(session),
             _no_overlap(session),
             _losses_told(session),
-            _rows_have_files(session, Look(Reading(settings), depth)),
+            _rows_have_files(session, Look(Reading(settings), depth), _to_be_here(session, archive)),
             _files_have_reasons(session, files, settings.spool_dir),
             _no_old_parts(archive, files),
             _nothing_refused(settings.spool_dir),
@@ -136,11 +137,21 @@ def _losses_told(session: Session) -> Invariant:
     return found
 
 
-def _rows_have_files(session: Session, look: Look) -> Invariant:
+def _to_be_here(session: Session, archive: Tree) -> sa.ColumnElement[bool]:
+    """Recordings that this folder or the bucket is to hold; of a folder without a mark, all."""
+    try:
+        root_id = roots.proved(session, archive)
+    except Unavailable:
+        return sa.true()
+    is_here = scrub.in_archive(root_id, is_only=roots.is_only(session, root_id))
+    return sa.or_(Recording.store == Store.S3, is_here)
+
+
+def _rows_have_files(session: Session, look: Look, is_here: sa.ColumnElement[bool]) -> Invariant:
     """A recording that is lost has none, and one whose file is back is not lost for ever: `scrub` sees to that."""
     claim = f"Every recording's file is there, or the recording is lost ({look.depth.value} looked at)."
     found = Invariant("I3", claim)
-    statement = sa.select(*_TOLD).where(Recording.origin == Origin.CAPTURED)
+    statement = sa.select(*_TOLD).where(Recording.origin == Origin.CAPTURED, is_here)
     for row in session.execute(statement.execution_options(yield_per=_ROWS)):
         found.looked_at += 1
         if row.lost is not None or not look.fault(row):

@@ -229,8 +229,8 @@ def _counted(one: Invariant) -> str:
 )
 @_configured("cli")
 def root(loaded: Settings, adopt: bool) -> None:
-    """Say whose archive the folder is; exit status 1 if it is not this database's."""
-    from streamrec import roots
+    """Say whose archive the folder is, and whose the bucket; exit status 1 if they are not this database's."""
+    from streamrec import db, roots
     from streamrec.archive.files import Tree
 
     with _database(loaded) as engine, _session(engine) as session, Tree(loaded.archive_dir) as tree:
@@ -238,12 +238,13 @@ def root(loaded: Settings, adopt: bool) -> None:
         wanted = act(session, tree, host=socket.gethostname())
         click.echo(f"{tree.path} is to be the archive {wanted.root} of the database {wanted.database}.")
         found = roots.found(tree)
-        if loaded.s3_bucket is not None:
-            (roots.adopt_bucket if adopt else roots.bucket)(loaded)
-            click.echo(f"The bucket {loaded.s3_bucket} is this database's.")
     if found != wanted:
         click.echo(f"It is marked as {found.root} of {found.database}." if found else "It bears no mark.")
-        sys.exit(1)
+    if loaded.s3_bucket is not None:
+        with _database(loaded), db.away_as_unavailable():
+            (roots.adopt_bucket if adopt else roots.bucket)(loaded)
+        click.echo(f"The bucket {loaded.s3_bucket} is this database's.")
+    sys.exit(0 if found == wanted else 1)
 
 
 @main.command()

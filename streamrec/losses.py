@@ -44,14 +44,18 @@ def note(session: Session, seen: Seen, fault: Fault) -> bool:
     current = _locked(session, seen)
     if current is None:
         return False
+    known = session.scalar(sa.select(RecordingFault.fault).where(RecordingFault.recording_id == seen.id))
     row = insert(RecordingFault).values(recording_id=seen.id, fault=fault.detail, found_at=now())
     session.execute(
         row.on_conflict_do_update(index_elements=[RecordingFault.recording_id], set_={"fault": fault.detail})
     )
     if fault.loss is not None and current.lost is not fault.loss:
         _tell(session, seen.id, fault.loss, CoverageKind.LOST, _DETAILS[fault.loss])
+    if known != fault.detail:
         facts = {"recording_id": seen.id, "channel_id": seen.channel_id, "fault": fault.detail}
-        log.error("a recording is lost", action="recording_lost", **facts)
+        log.error(
+            "a recording is not what its row says", action="recording_fault", is_lost=bool(fault.loss), **facts
+        )
     return True
 
 

@@ -31,7 +31,7 @@ class Placed(Protocol):
 def bucket(settings: Settings) -> Storage:
     """The bucket of the settings. Raises StorageAway if they name none."""
     if settings.s3_bucket is None:
-        raise StorageAway("The recording lies in a bucket, and the settings name none (s3_bucket).")
+        raise StorageAway("It lies in a bucket, and the settings name none (s3_bucket).")
     secret = settings.s3_secret_key
     return storage.bucket(
         Bucket(

@@ -12,11 +12,22 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec import audit, losses
+from streamrec import audit, losses, roots
 from streamrec.archive import layout
+from streamrec.archive.files import Tree
 from streamrec.archive.looking import Depth, Fault
 from streamrec.clock import now
-from streamrec.models import Coverage, CoverageKind, FileFormat, Garbage, Loss, Recording
+from streamrec.models import (
+    ArchiveRoot,
+    Coverage,
+    CoverageKind,
+    FileFormat,
+    Garbage,
+    Loss,
+    Recorder,
+    Recording,
+    Run,
+)
 from streamrec.recorder.facts import SegmentOpened
 from streamrec.recorder.spool import Spool
 from streamrec.settings import Settings
@@ -113,6 +124,18 @@ def test_a_loss_of_which_the_account_does_not_speak_is_found(world: World) -> No
     row = world.session.scalars(sa.select(Coverage.id)).one()
     told = f"channel {world.channel.id}: row {row} says recorded of recording {world.recording.id}"
     assert world.violations() == {"lost": [told]}
+
+
+def test_what_another_host_keeps_is_not_missed_here(world: World) -> None:
+    with Tree(world.settings.archive_dir) as tree:
+        roots.expected(world.session, tree, host="studio-1")
+    elsewhere = ArchiveRoot(id=uuid4(), host="studio-2", path="/data/archive")
+    recorder = Recorder(id=uuid4(), host="studio-2", pid=1, version="0.1.0", root_id=elsewhere.id)
+    world.session.add_all([elsewhere, recorder])
+    world.session.execute(sa.update(Run).values(recorder_id=recorder.id))
+    world.file.unlink()
+
+    assert world.violations() == {}
 
 
 def test_a_link_is_not_the_file(world: World, tmp_path: Path) -> None:
