@@ -34,6 +34,11 @@ def payload_of(packet: bytes) -> bytes:
     return packet[5 + packet[4] :] if control == 3 else b""
 
 
+def _is_repeated(packet: bytes, before: bytes) -> bool:
+    """Whether all but the continuity counter is the same."""
+    return packet[4:] == before[4:] and packet[:3] == before[:3] and packet[3] >> 4 == before[3] >> 4
+
+
 @dataclass(slots=True)
 class _Section:
     """One table's section, put together from its packets."""
@@ -45,6 +50,9 @@ class _Section:
 
     def add(self, packet: bytes) -> bool:
         """Whether the packet completes a section that differs from the last one."""
+        if _is_repeated(packet, self.packets):
+            self.packets, self._parts = packet, []
+            return False
         payload = payload_of(packet)
         if starts_payload(packet):
             self._gathered, self._parts = payload[1 + payload[0] :] if payload else b"", [packet]

@@ -12,6 +12,7 @@ _TICK = FLICKS // 90_000
 _WRAP = 1 << 33
 _CHECKED = 2 * PACKET + 1  # bytes in which three sync bytes stand
 _MOST = 16 << 20  # bytes of one unit; a picture of a studio's 4K is a quarter of it
+_MOST_GATHERED = 1 << 20
 _MOST_BEFORE = 1 << 20  # bytes before the first picture
 _STEP = 90_000  # ticks between pictures that need no explanation
 _FIRST_STEP = 10 * 90_000
@@ -22,7 +23,8 @@ class TsFramer:
     """A unit is one picture, or packet of audio, with everything that is multiplexed up to the next one.
 
     Tables directly before a picture belong to it. Files can begin at key pictures; where tables do not stand
-    before one already, its unit brings the latest as `header`.
+    before one already, its unit brings the latest as `header`. What it gathers are the pictures up to the next key
+    picture, which is none, as far as they are given to `feed` together.
     """
 
     def __init__(self, awaits_cut: bool = True) -> None:
@@ -31,15 +33,20 @@ class TsFramer:
         self._tables = Tables()
         self._buffer = b""
         self._is_synced = False
-        self._unit = bytearray()
-        self._tables_at = -1  # where in the unit the tables at its end begin
+        self._unit: list[bytes | memoryview] = []  # rows of packets, joined once: it is as long as a segment
+        self._length = 0  # bytes of the unit
+        self._whole = 0  # rows of the unit that are whole pictures, because more were gathered
+        self._gathered = 0  # ticks of these
+        self._tables_at = -1  # the row of the unit with which the tables at its end begin
         self._has_master = False  # whether the unit has its picture
         self._is_cut = self._is_marked = False
         self._has_begun = not awaits_cut
         self._header = b""
+        self._next_header = b""  # of the picture behind what was gathered
         self._time: int | None = None  # ticks
         self._usual: int | None = None  # ticks of the picture before
-        self._skipped = 0  # ticks
+        self._skipped = 0  # ticks before the unit
+        self._next_skipped = 0
 
     def feed(self, data: bytes) -> list[Unit]:
         units: list[Unit] = []
@@ -56,6 +63,8 @@ class TsFramer:
                 if not self._is_synced:
                     break
         self._buffer = buffer[position:]
+        self._emit_gathered(units)
+        self._unit = [*map(bytes, self._unit)]  # what was given is not to be kept for the sake of its end
         return units
 
     def _walk(self, buffer: bytes, position: int, units: list[Unit]) -> int:
@@ -69,24 +78,32 @@ class TsFramer:
         count -= len(marks.lstrip(_SYNCS))
         seconds = buffer[position + 1 : position + count * PACKET : PACKET]
         index, notable, table = 0, b"", b""
+        view = memoryview(buffer)
         while index < count:
             if table is not self._tables.notable:
                 table = self._tables.notable
                 notable = seconds.translate(table)
             following = notable.find(1, index)
+            while following >= 0 and self._only_goes_on(buffer, position + following * PACKET):
+                following = notable.find(1, following + 1)
             following = count if following < 0 else following
             if following > index:
-                self._pass(buffer[position + index * PACKET : position + following * PACKET])
+                self._pass(view[position + index * PACKET : position + following * PACKET])
             if following < count:
                 self._take(buffer[position + following * PACKET : position + (following + 1) * PACKET], units)
             index = following + 1
         return position + count * PACKET
 
-    def _pass(self, packets: bytes) -> None:
+    def _only_goes_on(self, buffer: bytes, at: int) -> bool:
+        """Whether the packet there begins nothing of the picture's: most that are notable are sound."""
+        second = buffer[at + 1]
+        pid = (second & 0x1F) << 8 | buffer[at + 2]
+        return not (second & 0x80 or pid == self._tables.master_pid or self._tables.is_table(pid))
+
+    def _pass(self, packets: memoryview) -> None:
         """Packets that begin nothing and are no tables."""
         self._tables_at = -1
-        self._unit += packets
-        self._limit()
+        self._add(packets)
 
     def flush(self) -> list[Unit]:
         units: list[Unit] = []
@@ -95,16 +112,17 @@ class TsFramer:
                 break
             self._take(self._buffer[at : at + PACKET], units)
             self.dropped -= PACKET
+        self._emit_gathered(units)
         self.dropped += len(self._buffer)
         self._buffer = b""
-        whole = pes.whole_length(bytes(self._unit)) if self._has_master else 0
-        self.dropped += len(self._unit) - whole
-        unit = bytes(self._unit[:whole])
+        left = self._cut_off(len(self._unit))
+        whole = pes.whole_length(left) if self._has_master else 0
+        self.dropped += len(left) - whole
+        unit = left[:whole]
         if any(pid_of(unit[at : at + 3]) == self._tables.master_pid for at in range(0, whole, PACKET)):
-            self._emit(unit, None, units)
+            self._emit(unit, self._advance(None), units)
         else:
             self.dropped += whole
-        self._unit.clear()
         self._has_master = False
         return units
 
@@ -121,43 +139,67 @@ class TsFramer:
             self._tables_at = -1
         elif self._tables_at < 0:
             self._tables_at = len(self._unit)
-        self._unit += packet
-        self._limit()
+        self._add(packet)
 
     def _begin(self, packet: bytes, units: list[Unit]) -> None:
         """A picture begins: the one before is over, and its length known."""
         time = pes.decoding_time(packet)
-        split = self._tables_at if self._tables_at >= 0 else len(self._unit)
-        if self._has_master and split == len(self._unit):
-            self._emit(bytes(self._unit), time, units)
-            self._unit.clear()
-        elif self._has_master:
-            self._emit(bytes(self._unit[:split]), time, units)
-            del self._unit[:split]
         is_marked = pes.is_random_access(packet)
-        self._is_marked = self._is_marked or is_marked
-        self._is_cut = is_marked or not self._tables.is_video
-        has_tables = bool(self._unit) and self._tables.are_in(bytes(self._unit))
-        self._header = b"" if has_tables else self._tables.packets
+        is_gathered = False
+        if self._has_master:
+            ticks = self._advance(time)
+            split = self._tables_at if self._tables_at >= 0 else len(self._unit)
+            is_gathered = not is_marked and self._may_gather()
+            if is_gathered:
+                self._whole, self._gathered = split, self._gathered + ticks
+            else:
+                self._emit(self._cut_off(split), self._gathered + ticks, units)
+                self._whole = self._gathered = 0
+        before = b"".join(self._unit[self._whole :])
+        header = b"" if before and self._tables.are_in(before) else self._tables.packets
+        if is_gathered:
+            self._next_header = header
+        else:
+            self._header = header
+            self._is_marked = self._is_marked or is_marked
+            self._is_cut = is_marked or not self._tables.is_video
         self._has_master = True
         self._time = self._time if time is None else time
 
-    def _emit(self, data: bytes, next_time: int | None, units: list[Unit]) -> None:
+    def _may_gather(self) -> bool:
+        """Whether the picture that ends here and one without a mark behind it may be one unit."""
+        is_known = self._is_marked and self._tables.is_video and not self._next_skipped
+        return self.gathers and is_known and self._length < _MOST_GATHERED
+
+    def _cut_off(self, rows: int) -> bytes:
+        """The unit's beginning, which is taken out of it."""
+        data = b"".join(self._unit[:rows])
+        del self._unit[:rows]
+        self._length -= len(data)
+        return data
+
+    def _emit_gathered(self, units: list[Unit]) -> None:
+        """Keep nothing back but the picture of which the end is not known."""
+        if self._whole:
+            self._emit(self._cut_off(self._whole), self._gathered, units)
+            self._whole = self._gathered = 0
+            self._is_cut, self._header = False, self._next_header
+
+    def _emit(self, data: bytes, ticks: int, units: list[Unit]) -> None:
         tables = self._tables
         is_cut = self._is_cut or (
             not self._is_marked and pes.is_key_picture(data, tables.master_pid, tables.master_type)
         )
-        skipped, duration = self._skipped, self._advance(next_time)
+        skipped, self._skipped, self._next_skipped = self._skipped, self._next_skipped, 0
         if is_cut or self._has_begun:
             self._has_begun = True
-            units.append(Unit(data, duration * _TICK, is_cut, self._header, skipped * _TICK))
+            units.append(Unit(data, ticks * _TICK, is_cut, self._header, skipped * _TICK))
         else:
             self.dropped += len(data)
 
     def _advance(self, next_time: int | None) -> int:
         """The ticks from this picture to the next; a jump of the time stamps is not media."""
         usual = _GUESS if self._usual is None else self._usual
-        self._skipped = 0
         if self._time is None or next_time is None:
             return usual
         step = (next_time - self._time) % _WRAP
@@ -165,16 +207,19 @@ class TsFramer:
             self._usual = step
             return step
         if step < _WRAP // 2:
-            self._skipped = step - usual
+            self._next_skipped = step - usual
         return usual
 
-    def _limit(self) -> None:
-        """No picture is as long as this: wait for the next one."""
-        if len(self._unit) <= (_MOST if self._has_master else _MOST_BEFORE):
+    def _add(self, packets: bytes | memoryview) -> None:
+        self._unit.append(packets)
+        self._length += len(packets)
+        if self._length <= (_MOST if self._has_master else _MOST_BEFORE):
             return
-        self.dropped += len(self._unit)
+        self.dropped += self._length  # no picture is as long as this: wait for the next one
         self._unit.clear()
+        self._length = 0
         self._tables_at = -1
+        self._whole = self._gathered = 0
         self._has_master = False
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from streamrec.framing import psi
+from streamrec.framing import framer_for, psi
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
 from tests import samples
@@ -165,3 +168,46 @@ def test_damaged_tables_are_not_believed() -> None:
         data[at + 20] ^= 0x55
 
     assert len(framed(bytes(data))) == len(samples.units_of("tv.ts"))
+
+
+@pytest.mark.parametrize("name", ["tv.ts", "hevc.ts", "mpeg2.ts", "radio.ts"])
+@settings(max_examples=10, deadline=None)
+@given(cuts=st.lists(st.integers(0, 1 << 24), max_size=20), damage=st.lists(st.integers(0, 1 << 24), max_size=5))
+def test_gathered_pictures_are_the_same_pictures(name: str, cuts: list[int], damage: list[int]) -> None:
+    """Also where something is broken, and however the bytes arrive."""
+    data = bytearray(samples.sample(name))
+    for at in damage:
+        data[at % len(data)] ^= 0xFF
+    edges = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
+    singly, gathering = framer_for(FileFormat.TS), framer_for(FileFormat.TS)
+    gathering.gathers = True
+
+    chunks = [bytes(data[begin:end]) for begin, end in pairwise(edges)]
+    single = [*(unit for chunk in chunks for unit in singly.feed(chunk)), *singly.flush()]
+    gathered = [*(unit for chunk in chunks for unit in gathering.feed(chunk)), *gathering.flush()]
+
+    assert samples.joined(gathered) == samples.joined(single)
+    assert gathering.dropped == singly.dropped
+    assert starts(gathered).items() <= starts(single).items()
+    assert [each for each in starts(gathered).values() if each[1] or each[3]] == [
+        each for each in starts(single).values() if each[1] or each[3]
+    ]
+
+
+def starts(units: list[Unit]) -> dict[int, tuple[int, bool, bytes, int]]:
+    """By where in the bytes a unit begins: when it does, and what a file that begins there needs."""
+    found, at, media = {}, 0, 0
+    for unit in units:
+        found[at] = (media, unit.is_cut, unit.header, unit.skipped)
+        at, media = at + len(unit.data), media + unit.duration
+    return found
+
+
+def test_a_segment_whose_key_pictures_are_marked_is_few_units() -> None:
+    framer = framer_for(FileFormat.TS)
+    framer.gathers = True
+
+    units = framer.feed(samples.sample("tv.ts"))
+
+    assert sum(unit.is_cut for unit in units) == samples.SECONDS
+    assert len(units) <= samples.SECONDS + 1
