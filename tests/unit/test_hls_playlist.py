@@ -68,6 +68,39 @@ def test_whatever_is_listed_is_read_or_refused(lines: list[str]) -> None:
         assert numbers == sorted(set(numbers))
 
 
+PLAIN = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "#EXT-X-DISCONTINUITY\n"]),
+        st.sampled_from(["", "#EXT-X-PROGRAM-DATE-TIME:2026-11-26T15:22:26.275+0000\n"]),
+        st.sampled_from(["#EXTINF:2,\n", "#EXTINF:2.000000,a title, more\n", "#EXTINF:9.96,\n", "#EXTINF:99,\n"]),
+        st.sampled_from(["", "#EXT-X-PROGRAM-DATE-TIME:2026-02-26T15:22:26Z\n"]),
+        st.sampled_from(["a.ts\n", "https://a.example/b/c.ts?d=e#f\n", "/x,y.ts\r\n", "a b.ts\n", "#EXTINF:1,\n"]),
+    ),
+)
+HEADS = st.lists(
+    st.sampled_from(
+        ["#EXT-X-TARGETDURATION:2\n", "#EXT-X-MEDIA-SEQUENCE:1795706546\n", "#EXT-X-DISCONTINUITY-SEQUENCE:4\n"]
+    )
+)
+
+
+@settings(deadline=None)
+@given(HEADS, st.lists(PLAIN, max_size=4))
+def test_a_plain_list_is_read_as_the_library_reads_it(head: list[str], entries: list[str]) -> None:
+    """A comment means nothing, and makes a list one for the library."""
+    text = "".join(["#EXTM3U\n", *head, *entries])
+
+    assert read_or_refused(text) == read_or_refused(text + "# a comment\n")
+
+
+def read_or_refused(text: str) -> object:
+    try:
+        return playlist.parse(text.encode())
+    except Refused as exc:
+        return exc.reason, exc.detail
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_is_no_playlist_is_refused(data: bytes) -> None:

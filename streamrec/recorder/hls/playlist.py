@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +12,7 @@ import m3u8
 
 from streamrec.models import GapReason
 from streamrec.recorder.fetch.errors import Refused
+from streamrec.recorder.hls import plain
 
 MOST_BYTES: Final = 1 << 20
 MOST_LINES: Final = 5_000
@@ -93,6 +94,9 @@ def parse(data: bytes) -> Media | Master:
     text = data.decode("utf-8-sig", "replace")
     if not text.lstrip().startswith("#EXTM3U"):
         raise Refused(GapReason.NOT_MEDIA, "What the server sends is not an HLS playlist.")
+    listed = plain.read(text)
+    if listed is not None:
+        return _plain_media(listed)
     try:
         read = m3u8.loads(text)
         return _master(read) if read.is_variant else _media(read)
@@ -118,16 +122,29 @@ def _variant(listed: Any, renditions: Any) -> Variant:
     )
 
 
+def _plain_media(listed: plain.Listed) -> Media:
+    discontinuities = listed.discontinuities
+    segments: list[Segment] = []
+    for sequence, entry in enumerate(listed.entries, listed.sequence):
+        discontinuities += entry.is_discontinuous
+        part, seconds = Part(entry.uri), _duration(entry.seconds)
+        segments.append(Segment(sequence, discontinuities, part, seconds, None, None, False, entry.said_at))
+    return Media(_target(listed.target, segments), tuple(segments), is_over=False, is_on_demand=False)
+
+
 def _media(read: Any) -> Media:
     segments = tuple(_segments(read))
-    longest = max((segment.duration for segment in segments), default=0.0)
-    target = float(read.target_duration or longest)
     return Media(
-        min(max(target, 0.5), LONGEST) if math.isfinite(target) else LONGEST,
+        _target(read.target_duration, segments),
         segments,
         is_over=bool(read.is_endlist),
         is_on_demand=(read.playlist_type or "").upper() == "VOD",
     )
+
+
+def _target(said: float | None, segments: Sequence[Segment]) -> float:
+    target = float(said or max((segment.duration for segment in segments), default=0.0))
+    return min(max(target, 0.5), LONGEST) if math.isfinite(target) else LONGEST
 
 
 def _segments(read: Any) -> Iterator[Segment]:
