@@ -78,6 +78,7 @@ _DENIED: Final = [
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.ASCII)
 _NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z", re.ASCII)
+_UNFIT = re.compile(r"[\x00- \\#\x7f]")
 _EMBEDDED_USERINFO = re.compile(r"://[^/?#]*@")
 
 
@@ -153,7 +154,8 @@ def _invalid(detail: str, rule: str) -> Invalid:
 def _check_characters(text: str) -> None:
     if len(text) > MAX_URL_LENGTH:
         raise _invalid(f"The URL must have at most {MAX_URL_LENGTH} characters.", "length")
-    if any(c <= " " or c in "\\#\x7f" or unicodedata.category(c)[0] in "CZ" for c in text):
+    is_plain = text.isascii() and _UNFIT.search(text) is None
+    if not is_plain and any(c <= " " or c in "\\#\x7f" or unicodedata.category(c)[0] in "CZ" for c in text):
         raise _invalid(
             "The URL must not contain spaces, control characters, backslashes or '#'; percent-encode them.",
             "characters",

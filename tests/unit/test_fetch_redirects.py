@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin
+
 import pytest
 
 from streamrec import egress
@@ -70,6 +72,22 @@ def test_references_to_anything_but_http_are_refused(reference: str):
         resolve(START, reference)
 
     assert refusal.value.reason is GapReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://a.example",
+        "https://a.example:8443/x/y.m3u8?z=/w",
+        "http://a.example/p/../q/l.m3u8",
+        "http://a.example/",
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["a.ts", "b/c-1.ts", "a.ts?t=%2F~1", "a", "..ts", "../a.ts", "b//a.ts", "b/./a.ts"]
+)
+def test_what_lies_beside_a_playlist_is_where_a_browser_would_look(base: str, name: str):
+    assert resolve(egress.parse(base), name) == egress.parse(urljoin(base, name))
 
 
 @pytest.mark.parametrize(
