@@ -6,7 +6,7 @@ import asyncio
 import http
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -119,7 +119,13 @@ def _fields(lines: bytes) -> dict[str, str]:
     return fields
 
 
-async def read(sock: socket.socket, *, seconds: float = HEAD_SECONDS) -> tuple[Head, bytes]:
+Read = Callable[[socket.socket, int], Awaitable[bytes]]
+"""Waits for bytes: `wire.read_some` or `wire.read_soon`."""
+
+
+async def read(
+    sock: socket.socket, *, seconds: float = HEAD_SECONDS, more: Read = wire.read_some
+) -> tuple[Head, bytes]:
     """The head of the next answer, and what has come of the body.
 
     Interim answers (1xx) are passed over. Raises Refused: `stalled` when the head is not there in time,
@@ -135,10 +141,10 @@ async def read(sock: socket.socket, *, seconds: float = HEAD_SECONDS) -> tuple[H
                 if parsed is not None:
                     data = parsed[1]
                     continue
-                more = await wire.read_some(sock, HEAD_BYTES)
-                if not more:
+                came = await more(sock, HEAD_BYTES)
+                if not came:
                     raise Refused(GapReason.SOURCE_ENDED, "The server hung up without an answer.")
-                data += more
+                data += came
     except TimeoutError:
         raise Refused(GapReason.STALLED, "The server did not answer in time.") from None
     except OSError:

@@ -20,6 +20,7 @@ from streamrec.recorder.fetch.request import location
 
 MOST_KEPT: Final = 4  # connections; playlists, segments and keys may come from different servers
 _STEP_BYTES: Final = 262_144
+_BULK_BYTES: Final = 1 << 20
 _UNCHANGED: Final = 304
 _PARTIAL: Final = 206
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
@@ -116,7 +117,7 @@ class Session:
             credentials = self._credentials if url.is_same_server(self._start) else None
             try:
                 await request.send(sock, request.compose(url, credentials, fields))
-                first, rest = await head.read(sock)
+                first, rest = await head.read(sock, more=wire.read_soon)
             except Refused as exc:
                 raise _Gone(exc.detail) if exc.reason is GapReason.SOURCE_ENDED else exc from None
             body, is_usable = await _body(sock, first, rest, most_bytes)
@@ -158,7 +159,8 @@ async def _body(sock: socket.socket, first: head.Head, rest: bytes, most_bytes: 
                 raise Refused(GapReason.SOURCE_ERROR, _TOO_LARGE)
             if body.is_complete:
                 break
-            data = await wire.read_some(sock, _STEP_BYTES)
+            is_bulky = most_bytes - room >= _BULK_BYTES  # the kernel's buffer may be full before the next tick
+            data = await (wire.read_some if is_bulky else wire.read_soon)(sock, _STEP_BYTES)
             if not data:
                 if isinstance(body, Plain):
                     break

@@ -9,6 +9,7 @@ import threading
 from typing import Final
 
 MOST_BYTES: Final = 262_144
+TICK_SECONDS: Final = 0.05
 
 
 class _Shared(threading.local):
@@ -37,6 +38,19 @@ async def read_some(sock: socket.socket, limit: int) -> bytes:
     while (data := receive(sock, limit)) is None:
         await readable(sock)
     return data
+
+
+async def read_soon(sock: socket.socket, limit: int) -> bytes:
+    """The same, up to TICK_SECONDS late: all who wait so are woken together, because wake-ups are what costs."""
+    while (data := receive(sock, limit)) is None:
+        await tick()
+    return data
+
+
+async def tick() -> None:
+    """Wait for the next multiple of TICK_SECONDS."""
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep((now // TICK_SECONDS + 1) * TICK_SECONDS - now)
 
 
 async def send_all(sock: socket.socket, data: bytes) -> None:

@@ -13,6 +13,7 @@ from streamrec.models import GapReason
 from streamrec.recorder.fetch.errors import Refused
 from streamrec.recorder.fetch.redirects import resolve
 from streamrec.recorder.fetch.session import Session
+from streamrec.recorder.fetch.wire import TICK_SECONDS
 from streamrec.recorder.hls import keys
 from streamrec.recorder.hls.lists import Lists
 from streamrec.recorder.hls.pace import Pace
@@ -135,12 +136,13 @@ class Feed:
         if self._media is not None and self._media.is_over:
             raise Refused(GapReason.SOURCE_ENDED, "The stream is over: its playlist is complete.")
         await self._clock.sleep(self._pace.wait(self._clock.monotonic()))
+        asked_at = self._clock.monotonic()
         try:
             media = await self._lists.load()
         except Refused as exc:
             await self._forgive(exc)
             return
-        at = self._clock.monotonic()
+        at = max(asked_at, self._clock.monotonic() - TICK_SECONDS / 2)  # it had come since the tick before
         news = self._news(media)
         if self._lists.is_other_variant:
             self._lists.is_other_variant = False

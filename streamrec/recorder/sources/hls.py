@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from streamrec import egress
 from streamrec.clock import Clock
@@ -60,7 +60,7 @@ class HlsSource:
         self._sources = sources
         self._address = address
         self._feed: Feed | None = None
-        self._working: asyncio.Future[Event] | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # whose turn it is to be given the next event
         self._is_closing = False
 
     async def events(self) -> AsyncGenerator[Event]:
@@ -84,23 +84,25 @@ class HlsSource:
 
     async def close(self) -> None:
         self._is_closing = True
-        if self._working is not None:
-            self._working.cancel()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
 
     async def _next(self, events: AsyncGenerator[Event]) -> Event | None:
         """The next event; None once the attempt is closed. Raises Refused."""
         if self._is_closing:
             return None
-        self._working = asyncio.ensure_future(anext(events))
+        self._waiting = task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
         try:
-            return await self._working
+            return await anext(events)
         except asyncio.CancelledError:
-            if not self._is_closing:
-                raise
-            return None
+            if self._is_closing and task.uncancel() <= before:
+                return None  # it was `close` and nobody else, as in asyncio.timeout
+            raise
         finally:
-            self._working.cancel()
-            self._working = None
+            self._waiting = None
 
     async def _recorded(self, session: Session, start: StreamUrl) -> AsyncGenerator[Event]:
         """What is recorded, without an end. Raises Refused."""
