@@ -183,6 +183,7 @@ class Capture:
                         if isinstance(event, Opened):
                             turn.good()
                         await self._handle(event)
+                    del event
         except (DiskFault, OSError) as exc:
             closed = self._runs.spoiled(exc, self._runs.take)
         finally:
@@ -221,9 +222,10 @@ class Capture:
             self.status.last_error = None
             self._move(CaptureState.RUNNING)
         if self._watchdog is not None and take.has_news:
-            self._watchdog.progress(take.media_seconds, self._clock.monotonic())
-            self._backoff.good(take.media_seconds)
-            self._rotation.media(take.media_seconds, self._clock.monotonic())
+            seconds, now = take.media_seconds, self._clock.monotonic()
+            self._watchdog.progress(seconds, now)
+            self._backoff.good(seconds)
+            self._rotation.media(seconds, now)
         self._runs.received(take)
 
     def _forgive(self) -> None:
@@ -251,6 +253,7 @@ class Capture:
                     if isinstance(event, Closed):
                         return event
                     await self._handle(event)
+                    del event
                 if self._runs.take is not None:
                     await self._runs.go_along(self._runs.take)
                     self._forgive()

@@ -76,6 +76,7 @@ class HlsSource:
             async with aclosing(self._recorded(session, start)) as events:
                 while (event := await self._next(events)) is not None:
                     yield event
+                    del event
             yield STALE if self._feed is not None and self._feed.is_stale else STOPPED
         except Refused as exc:
             yield Closed(exc.reason, exc.detail, exc.retry_after_seconds)
@@ -111,6 +112,7 @@ class HlsSource:
             self._feed = self._following(session, lists)
             async for event in self._solo(self._feed):
                 yield event
+                del event
         except SeparateSound as exc:
             picture, sound = exc.picture, exc.sound
         duet = Duet(
@@ -133,6 +135,8 @@ class HlsSource:
             step = await feed.next()
             for event in _told(step):
                 yield event
+                del event
+            del step
             if feed.last is not None:
                 self._sources.note(self._address, feed.last)
 

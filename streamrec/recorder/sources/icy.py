@@ -47,12 +47,16 @@ class IcySource:
         is_told = False
         try:
             yield self._opened()
-            events = self._happened(self._start, [])
+            start, self._start = self._start, b""  # a burst is more than all else that there is of a channel
+            events = self._happened(start, [])
+            del start
             while True:
                 for event in events:
                     yield event
                     if isinstance(event, Closed):
                         return
+                    del event
+                events = []
                 tick = FIRST_TICK_SECONDS if self._is_first() else TICK_SECONDS
                 if tick == TICK_SECONDS and not is_told:
                     is_told = True

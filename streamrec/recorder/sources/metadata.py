@@ -40,6 +40,10 @@ class IcySplitter:
 
     def feed(self, data: bytes) -> tuple[bytes, list[Title]]:
         """The media in `data`, and titles with the number of media bytes before each."""
+        if len(data) <= self._left and not self._is_lost:
+            self._left -= len(data)
+            self._offset += len(data)
+            return data, []
         self._titles, self._pieces = [], []
         position = 0
         while position < len(data):
@@ -53,7 +57,8 @@ class IcySplitter:
                 position += len(piece)
             else:
                 position = self._take_block(data, position)
-        return b"".join(self._pieces), self._titles
+        media, self._pieces = b"".join(self._pieces), []
+        return media, self._titles
 
     def _give(self, media: bytes) -> None:
         self._pieces.append(media)

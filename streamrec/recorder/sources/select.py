@@ -119,6 +119,7 @@ class HttpSource:
                 if isinstance(event, Closed) and self._stream is not None and self._stream.is_lying:
                     self._sources.note_lie(self._address)
                 yield event
+                del event  # its bytes are not to be kept until there are others; so in all that pass it on
 
     async def close(self) -> None:
         self._is_closing = True
