@@ -13,7 +13,7 @@ from streamrec.clock import Clock
 from streamrec.recorder.lag import Lag
 
 SECONDS: Final = 1.0
-SHARE: Final = 200  # who is called in one turn of the loop: some milliseconds
+SHARE: Final = 100  # who is called in one turn of the loop: some milliseconds
 
 log = structlog.get_logger(__name__)
 

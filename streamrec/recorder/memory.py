@@ -9,6 +9,8 @@ from typing import Final
 
 _ARENA_MAX: Final = -8  # mallopt(3)
 ARENAS: Final = 2
+_THRESHOLDS: Final = (10_000, 10, 50)
+"""gc.set_threshold: a second of 200 radios makes that many objects, next to none of which are in a cycle."""
 
 
 def spare() -> None:
@@ -27,5 +29,6 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -81,7 +81,8 @@ class Take:
     @property
     def media_seconds(self) -> float:
         """Media that has arrived in this attempt."""
-        return self._taken_seconds + _length([*self._doubted, *self._next_units]) / FLICKS
+        waiting = _length(self._doubted) + _length(self._next_units)
+        return self._earlier_seconds + (self._media + waiting) / FLICKS
 
     @property
     def _taken_seconds(self) -> float:
@@ -117,7 +118,7 @@ class Take:
             self._clock = RunClock(now=self._tools.clock.now(), monotonic=self._tools.clock.monotonic())
         self._received_at = received_at
         self.has_news = bool(units)
-        cut = next((i for i, unit in enumerate(units) if unit.skipped > LARGEST_HOLE and (i or self._media)), None)
+        cut = _hole(units, 0 if self._media else 1)
         if cut is not None:
             self.left_out_seconds = units[cut].skipped / FLICKS
             self._next_units = units[cut:]
@@ -149,8 +150,9 @@ class Take:
 
     def _hold(self, units: list[Unit]) -> None:
         self._held.extend(units)
-        self._held_bytes += sum(len(unit.data) for unit in units)
-        self._media += _length(units)
+        for unit in units:
+            self._held_bytes += len(unit.data)
+            self._media += unit.duration
 
     def _look_for_the_end(self, units: list[Unit]) -> None:
         """Once the archive's end is among the units: go on behind it, at exactly the time where it ends."""
@@ -330,4 +332,15 @@ class Take:
 
 def _length(units: Sequence[Unit]) -> int:
     """Flicks."""
-    return sum(unit.duration for unit in units)
+    length = 0
+    for unit in units:  # mostly one, for which a generator takes longer than all else
+        length += unit.duration
+    return length
+
+
+def _hole(units: Sequence[Unit], begin: int) -> int | None:
+    """The first from `begin` on before which much was left out."""
+    for index, unit in enumerate(units):
+        if unit.skipped > LARGEST_HOLE and index >= begin:
+            return index
+    return None

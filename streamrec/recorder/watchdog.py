@@ -43,15 +43,18 @@ class Watchdog:
         self._started = now
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=8)
+        self._cadence = 0.0  # the longest of them
         self._progress: deque[tuple[float, float]] = deque()
 
     def progress(self, media_seconds: float, now: float) -> None:
         """The attempt has delivered `media_seconds` in all."""
         if self._last is not None and now - self._last >= _SAME_STEP_SECONDS:
             self._steps.append(now - self._last)
+            self._cadence = max(self._steps)
         self._last = now
         self._progress.append((now, media_seconds))
-        while len(self._progress) > 2 and self._progress[1][0] <= now - self._window():
+        begin = now - self._window()
+        while len(self._progress) > 2 and self._progress[1][0] <= begin:
             self._progress.popleft()
 
     def forgive(self, seconds: float) -> None:
@@ -74,15 +77,12 @@ class Watchdog:
             return GapReason.STARVED
         return None
 
-    def _cadence(self) -> float:
-        return max(self._steps, default=0.0)
-
     def _patience(self, now: float) -> float:
         watched = 0.0 if self._last is None else self._last - self._started
         is_steady = watched >= STALL_SECONDS and (self.is_continuous or not self._steps)
         is_learned = is_steady or len(self._steps) >= LEARN_ARRIVALS
-        learned = max(STALL_SECONDS, 2 * self._cadence())
+        learned = max(STALL_SECONDS, 2 * self._cadence)
         return learned if is_learned else max(UNLEARNED_SECONDS, learned)
 
     def _window(self) -> float:
-        return max(STARVED_WINDOW_SECONDS, 3 * self._cadence())
+        return max(STARVED_WINDOW_SECONDS, 3 * self._cadence)
