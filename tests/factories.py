@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -56,11 +56,17 @@ def channel(session: Session, *, expected_from: datetime | None = None, **change
     return made
 
 
-def captured(session: Session, channel_id: int, start: float, end: float, **changes: Any) -> Recording:
-    """A captured recording of `at(start)`..`at(end)` with its run and its coverage row."""
-    run = Run(id=uuid4(), channel_id=channel_id, source="ffmpeg", format=FileFormat.MP3, start_time=at(start))
-    session.add(run)
+def run(session: Session, channel_id: int, start: float) -> UUID:
+    """A run that began at `at(start)`."""
+    made = Run(id=uuid4(), channel_id=channel_id, source="ffmpeg", format=FileFormat.MP3, start_time=at(start))
+    session.add(made)
     session.flush()
+    return made.id
+
+
+def captured(session: Session, channel_id: int, start: float, end: float, **changes: Any) -> Recording:
+    """A captured recording of `at(start)`..`at(end)` with its coverage row; with `run_id` of that run."""
+    run_id = changes.pop("run_id", None) or run(session, channel_id, start)
     values: dict[str, Any] = {
         "path": f"gr-rstpk-1/2026/11/01/{uuid4().hex}.mp3",
         "size_bytes": 10,
@@ -71,7 +77,7 @@ def captured(session: Session, channel_id: int, start: float, end: float, **chan
     }
     recording = Recording(
         channel_id=channel_id,
-        run_id=run.id,
+        run_id=run_id,
         origin=Origin.CAPTURED,
         start_time=at(start),
         end_time=at(end),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 WAIT_SECONDS: Final = 0.1
 STEP_BYTES: Final = 1 << 20
-MOST_WORDS: Final = 4000  # bytes of what ffmpeg says last that are kept for the log
+MOST_WORDS: Final = 16_000  # bytes of what ffmpeg says last that are kept for the log
 MOST_OUTPUT: Final = 1 << 20  # bytes of stdout; files go to their path
 
 
@@ -29,6 +30,7 @@ def convert(
     *,
     lead_seconds: float,
     seconds: float | None,
+    zero_seconds: float | None = None,
     patience_seconds: float,
     check: Callable[[], None],
 ) -> None:
@@ -37,7 +39,9 @@ def convert(
     Raises:
         Unavailable: ffmpeg failed, or took longer than `patience_seconds`.
     """
-    command = convert_command(executable, coding, str(target), lead_seconds=lead_seconds, seconds=seconds)
+    command = convert_command(
+        executable, coding, str(target), lead_seconds=lead_seconds, seconds=seconds, zero_seconds=zero_seconds
+    )
     output(command, given, patience_seconds=patience_seconds, check=check)
 
 
@@ -62,31 +66,66 @@ def output(
         running.end()
 
 
+@contextmanager
+def flowing(
+    command: list[str], given: Iterable[bytes], *, patience_seconds: float, check: Callable[[], None]
+) -> Iterator[Flow]:
+    """A command that is fed while what it writes is read; its child is gone afterwards."""
+    running = _Running(
+        Child(command, has_input=True, is_confined=True), time.monotonic() + patience_seconds, check
+    )
+    try:
+        yield Flow(running, running.flow(given))
+    finally:
+        running.end()
+
+
+class Flow:
+    """What a command writes, piece by piece. Iterating raises Unavailable: it failed, or took too long."""
+
+    def __init__(self, running: _Running, chunks: Iterator[bytes]) -> None:
+        self._running = running
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    @property
+    def words(self) -> list[str]:
+        """The lines that it has said; of what is more than a screen, the last."""
+        return self._running.words.decode(errors="replace").splitlines()
+
+
 class _Running:
     def __init__(self, child: Child, deadline: float, check: Callable[[], None]) -> None:
         self._child = child
         self._deadline = deadline
         self._check = check
-        self._words = b""
-        self._output = b""
+        self.words = b""
 
     def fed(self, given: Iterable[bytes]) -> bytes:
+        output = b""
+        for data in self.flow(given):
+            output = (output + data)[:MOST_OUTPUT]
+        return output
+
+    def flow(self, given: Iterable[bytes]) -> Iterator[bytes]:
+        """Feed it, and yield what it writes."""
         for data in given:
             rest = memoryview(data)
             while rest and self._child.status() is None:
                 rest = rest[self._child.write_input(rest) :]
-                self._look(for_input=bool(rest))
+                yield from self._look(awaits=bool(rest))
             if rest:
                 break  # it has all it wants, or has failed
         self._child.close_input()
-        while (status := self._child.status()) is None:
-            self._look(for_input=False)
-            time.sleep(0.005)
-        self._listen()
-        if status != 0:
-            log.warning("ffmpeg failed", status=status, said=self._words.decode(errors="replace")[-1000:])
+        while self._child.status() is None:
+            yield from self._look(awaits=True)
+        yield from self._rest()
+        if self._child.status() != 0:
+            said = self.words.decode(errors="replace")[-1000:]
+            log.warning("ffmpeg failed", status=self._child.status(), said=said)
             raise Unavailable("The media could not be converted.")
-        return self._output
 
     def end(self) -> None:
         """Leave no child behind, however this ends."""
@@ -95,14 +134,24 @@ class _Running:
             time.sleep(0.005)
         self._child.release()
 
-    def _look(self, *, for_input: bool) -> None:
+    def _look(self, *, awaits: bool) -> Iterator[bytes]:
         self._check()
-        self._listen()
         if time.monotonic() > self._deadline:
             raise Unavailable("The media could not be converted in time.")
-        if for_input:
-            self._child.await_room(WAIT_SECONDS)
+        written = self._read()
+        if written:
+            yield written
+        elif written == b"":
+            time.sleep(0.001)  # it has closed its output and is about to end
+        elif awaits:
+            self._child.await_traffic(WAIT_SECONDS)
 
-    def _listen(self) -> None:
-        self._words = (self._words + (self._child.read_errors(STEP_BYTES) or b""))[-MOST_WORDS:]
-        self._output = (self._output + (self._child.read_output(STEP_BYTES) or b""))[:MOST_OUTPUT]
+    def _rest(self) -> Iterator[bytes]:
+        while written := self._read():
+            yield written
+
+    def _read(self) -> bytes | None:
+        """What it has written; what it said before is known then."""
+        written = self._child.read_output(STEP_BYTES)
+        self.words = (self.words + (self._child.read_errors(STEP_BYTES) or b""))[-MOST_WORDS:]
+        return written

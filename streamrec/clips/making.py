@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -17,8 +17,9 @@ from streamrec import __version__, db
 from streamrec.archive.files import Tree
 from streamrec.archive.places import Reading
 from streamrec.clips import converting, cutting, filling, recipes, rows
+from streamrec.clips.bridging import ZERO_SECONDS, Bridge
 from streamrec.clips.cutting import Cut, Recordings
-from streamrec.clips.plan import Plan, Take
+from streamrec.clips.plan import Plan, Source, Take, stretches
 from streamrec.clips.recipes import ClipFormat, Recipe
 from streamrec.clock import now
 from streamrec.errors import Conflict, Unavailable
@@ -59,7 +60,10 @@ class Making:
     """With a little more at the end, because the sound of a transport stream comes behind its picture."""
     gaps: list[dict[str, Any]]
     cuts: list[Cut] = field(default_factory=list)
+    stretches: list[list[Cut]] = field(default_factory=list)
+    """The cuts, by what goes on without a jump of time stamps."""
     filled: list[dict[str, Any]] = field(default_factory=list)
+    _filled_seconds: float = 0.0
     _done: int = 0
 
     @property
@@ -101,22 +105,45 @@ class Making:
             self._zip(part)
             return Recipe(None)
         first = self.plan.takes[0].source
-        recipe = recipes.recipe(first.format, first.codecs, self.format, exact=self.clip.exact)
-        self._cut(recipe)
-        if recipe.coding is None:
+        is_bridged = self._is_bridged(first)
+        recipe = recipes.recipe(
+            first.format, first.codecs, self.format, exact=self.clip.exact, is_bridged=is_bridged
+        )
+        self._cut(recipe, is_bridged=is_bridged)
+        if is_bridged:
+            self._convert_bridged(part, recipe)
+        elif recipe.coding is None:
             self._join(part)
         else:
             self._convert(part, recipe)
         return recipe
 
-    def _cut(self, recipe: Recipe) -> None:
-        is_wide = recipe.coding is not None and recipe.coding.source is FileFormat.TS
-        for number, take in enumerate(self._wide_takes() if is_wide else self.plan.takes):
-            self.work.check()
-            warm_up = WARM_UP if recipe.decodes and number == 0 else 0
-            piece = cutting.cut(self.archive, take, warm_up=warm_up, is_first=number == 0)
-            if piece is not None:
-                self.cuts.append(piece)
+    @property
+    def _fills(self) -> bool:
+        return self.clip.gaps is GapPolicy.FILL and bool(self.plan.holes)
+
+    def _is_bridged(self, first: Source) -> bool:
+        """Whether media with time stamps comes in several pieces, each with its own, or is to be filled."""
+        if recipes.is_bare(first.format) or not recipes.can_fill(first.format, first.codecs):
+            return False
+        is_joined = self.format.value == first.format.value == FileFormat.TS.value and not self.clip.exact
+        return self._fills or (not is_joined and len(stretches(self.plan.takes)) > 1)
+
+    def _cut(self, recipe: Recipe, *, is_bridged: bool) -> None:
+        """Only the first of what comes one after the other brings MP4's header."""
+        is_wide = recipe.coding is not None and self.plan.takes[0].source.format is FileFormat.TS
+        for group in stretches(self._wide_takes() if is_wide else self.plan.takes):
+            cuts: list[Cut] = []
+            for take in group:
+                self.work.check()
+                warm_up = WARM_UP if recipe.decodes and not self.cuts else 0
+                is_first = not cuts if is_bridged else not self.cuts
+                piece = cutting.cut(self.archive, take, warm_up=warm_up, is_first=is_first)
+                if piece is not None:
+                    self.cuts.append(piece)
+                    cuts.append(piece)
+            if cuts:
+                self.stretches.append(cuts)
         if not self.cuts:
             raise Unavailable("No frame begins in this range.")
 
@@ -147,10 +174,39 @@ class Making:
             self._fed(),
             self.target.path / part,
             lead_seconds=lead,
-            seconds=None if recipes.can_fill(recipe.coding.source) else self._length(),
+            seconds=None if recipes.is_bare(recipe.coding.source) else self._length(),
             patience_seconds=60.0 + 2 * self._length(),
             check=self.work.check,
         )
+
+    def _convert_bridged(self, part: str, recipe: Recipe) -> None:
+        assert recipe.coding is not None
+        self.target.create_folders(part)
+        window = Span(self.clip.start_time, self.clip.end_time)
+        bridge = Bridge(self.executable(), window, self.stretches, self._fills, self._read, self.work.check)
+        with closing(bridge.packets()) as packets:
+            converting.convert(
+                self.executable(),
+                recipe.coding,
+                packets,
+                self.target.path / part,
+                lead_seconds=bridge.lead.total_seconds(),
+                seconds=window.duration.total_seconds() if self._fills else self._length(),
+                zero_seconds=ZERO_SECONDS,
+                patience_seconds=60.0 + 2 * window.duration.total_seconds(),
+                check=self.work.check,
+            )
+        for span, count in bridge.filled:
+            self._note_filled(span.start, span.end, count)
+
+    def _note_filled(self, start: datetime, end: datetime, count: int) -> None:
+        self.filled.append({"start_time": written(start), "end_time": written(end), "frames": count})
+        self._filled_seconds += (end - start).total_seconds()
+
+    def _read(self, piece: Cut) -> Iterator[bytes]:
+        for data in cutting.chunks(self.archive, piece):
+            yield data
+            self._tell(len(data))
 
     def _length(self) -> float:
         """Of what is wanted, without the holes that are left out."""
@@ -161,13 +217,11 @@ class Making:
             if isinstance(piece, bytes):
                 yield piece
                 continue
-            for data in cutting.chunks(self.archive, piece):
-                yield data
-                self._tell(len(data))
+            yield from self._read(piece)
 
     def _pieces(self) -> Iterator[Cut | bytes]:
         """The cuts, with silence between them where that is wanted."""
-        if self.clip.gaps is not GapPolicy.FILL or not self.plan.holes:
+        if not self._fills:
             yield from self.cuts
             return
         frame = filling.silent_frame(self.executable(), self.archive, self.cuts[0].source)
@@ -177,7 +231,7 @@ class Making:
             is_hole = any(hole.start < until and cursor < hole.end for hole in self.plan.holes)
             count = frame.count(until - cursor) if is_hole else 0
             if count:
-                self.filled.append({"start_time": written(cursor), "end_time": written(until), "frames": count})
+                self._note_filled(cursor, until, count)
                 yield frame.data * count
             if piece is not None:
                 yield piece
@@ -212,15 +266,21 @@ class Making:
             size = os.fstat(readable.fileno()).st_size
             os.fsync(readable.fileno())
         self.target.rename(part, self.key)
-        seconds = sum(max(0.0, (min(piece.end, self._end) - piece.start).total_seconds()) for piece in self.cuts)
+        seconds = self._filled_seconds + sum(
+            max(0.0, (min(piece.end, self._end) - piece.start).total_seconds()) for piece in self.cuts
+        )
         told = {**self._origin(), "sha256": sha256, "size_bytes": size, "lossless": recipe.is_lossless}
         return rows.Made(self.key, size, sha256, recipe.is_lossless, round(seconds, 6), told)
 
     @property
     def _end(self) -> datetime:
         """Of what is in it. A zip has whole files; a transport stream goes on to the next picture."""
-        end = self.cuts[-1].end
+        end = self.clip.end_time if self._fills else self.cuts[-1].end
         return end if self.format in {ClipFormat.ZIP, ClipFormat.TS} else min(end, self.clip.end_time)
+
+    @property
+    def _start(self) -> datetime:
+        return self.clip.start_time if self._fills else self.cuts[0].start
 
     def _origin(self) -> dict[str, Any]:
         """Where the clip comes from: recordings, hashes, the bytes taken of each, gaps, and what made it."""
@@ -229,7 +289,7 @@ class Making:
             "channel_id": self.clip.channel_id,
             "from": written(self.clip.start_time),
             "to": written(self.clip.end_time),
-            "start_time": written(self.cuts[0].start),
+            "start_time": written(self._start),
             "end_time": written(self._end),
             "format": str(self.format),
             "exact": self.clip.exact,

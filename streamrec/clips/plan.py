@@ -89,3 +89,16 @@ def _take(source: Source, wanted: Span) -> Take:
     start = None if wanted.start == source.span.start else wanted.start
     end = None if wanted.end == source.span.end else wanted.end
     return Take(source, start, end)
+
+
+def stretches(takes: Iterable[Take]) -> list[list[Take]]:
+    """Takes that meet and are of one run, so that their time stamps go on from one to the next."""
+    found: list[list[Take]] = []
+    for take in takes:
+        before = found[-1][-1] if found else None
+        is_next = before is not None and before.source.run_id == take.source.run_id
+        if before is not None and is_next and take.span.start - before.span.end <= SEAM:
+            found[-1].append(take)
+        else:
+            found.append([take])
+    return found

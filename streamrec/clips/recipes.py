@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamrec.errors import Invalid
+from streamrec.media.black import can_be_black
 from streamrec.media.convert import Coding
 from streamrec.models import FileFormat
 
@@ -54,6 +55,7 @@ _ENCODER: Final = {
     ClipFormat.WAV: "pcm_s16le",
     ClipFormat.FLAC: "flac",
 }
+_IN_BAND: Final = {"h264": "avc3", "hevc": "hev1"}
 _COPIED: Final = {
     ClipFormat.MP3: {"mp3"},
     ClipFormat.AAC: {"aac"},
@@ -81,9 +83,14 @@ class Recipe:
         return self.coding is not None and self.coding.decodes
 
 
-def can_fill(source: FileFormat) -> bool:
-    """Whether silence can be put between recordings of this format as they are."""
+def is_bare(source: FileFormat) -> bool:
+    """Whether recordings of this format are nothing but frames of sound, without time stamps."""
     return source in {FileFormat.MP3, FileFormat.AAC}
+
+
+def can_fill(source: FileFormat, codecs: str) -> bool:
+    """Whether what fills a gap between such recordings can be made in their own coding."""
+    return is_bare(source) or can_be_black(*codecs_of(codecs))
 
 
 def codecs_of(text: str) -> tuple[str | None, str | None]:
@@ -99,8 +106,12 @@ def natural(source: FileFormat) -> ClipFormat:
     return ClipFormat(source.value)
 
 
-def recipe(source: FileFormat, codecs: str, target: ClipFormat, *, exact: bool) -> Recipe:
-    """How to make `target`.
+def recipe(
+    source: FileFormat, codecs: str, target: ClipFormat, *, exact: bool, is_bridged: bool = False
+) -> Recipe:
+    """How to make `target`; `is_bridged` if the recordings come as one transport stream whose coding may change.
+
+    MP4 says by its tag that the coding is told in the stream (ISO/IEC 14496-15, 5.4.2 and 8.4.1).
 
     Raises:
         Invalid: it cannot be made: sound of a station without any.
@@ -108,12 +119,14 @@ def recipe(source: FileFormat, codecs: str, target: ClipFormat, *, exact: bool) 
     video, audio = codecs_of(codecs)
     if target not in _CONTAINERS and audio is None:
         raise Invalid("This channel was recorded without sound.", field="format", rule="audio")
-    if _SAME.get(target) is source and not (exact and video):
+    if _SAME.get(target) is source and not (exact and video) and not is_bridged:
         return Recipe(None)
+    source = FileFormat.TS if is_bridged else source
     copies_audio = audio is None or audio in _COPIED[target]
     encoder = None if copies_audio else _ENCODER.get(target, "aac")
     if target not in _CONTAINERS or video is None:
         return Recipe(Coding(target.value, None, encoder or "copy", source))
     picture = "libx264" if exact else "copy"
     sound = None if audio is None else "aac" if exact else encoder or "copy"
-    return Recipe(Coding(target.value, picture, sound, source))
+    tag = _IN_BAND.get(video) if is_bridged and target is ClipFormat.MP4 and not exact else None
+    return Recipe(Coding(target.value, picture, sound, source, tag))

@@ -118,8 +118,8 @@ def check(plan: Plan, order: Order) -> ClipFormat:
             rule="one_format",
         )
     recipes.recipe(first.format, first.codecs, wanted, exact=order.exact)
-    if order.gaps is GapPolicy.FILL and not recipes.can_fill(first.format):
-        raise Invalid("gaps: only gaps of MP3 and AAC radio can be filled", field="gaps", rule="fill")
+    if order.gaps is GapPolicy.FILL and not recipes.can_fill(first.format, first.codecs):
+        raise Invalid(f"gaps: gaps between {first.codecs} cannot be filled", field="gaps", rule="fill")
     return wanted
 
 

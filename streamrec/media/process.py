@@ -132,6 +132,12 @@ class Child:
         if self._process.stdin is not None and not self._process.stdin.closed:
             select.select([], [self._process.stdin], [], seconds)
 
+    def await_traffic(self, seconds: float) -> None:
+        """Wait until stdin takes more, or stdout has more, or for so long."""
+        stdin = self._process.stdin
+        inputs = [stdin] if stdin is not None and not stdin.closed else []
+        select.select(self._pipes[:1], inputs, [], seconds)
+
     def close_input(self) -> None:
         """Tell it that nothing more comes."""
         if self._process.stdin is not None:

@@ -6,18 +6,28 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from streamrec.archive import layout
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.settings import Settings
+from streamrec.timeline import Span
 from tests import factories, samples
 from tests.factories import T0
 
 KEYNAME = "gr-rstpk-1"
-CODECS = {"mp3.mp3": "mp3", "vbr.mp3": "mp3", "aac.aac": "aac", "tv.ts": "h264+aac", "tv.mp4": "h264+aac"}
+CODECS = {
+    "mp3.mp3": "mp3",
+    "vbr.mp3": "mp3",
+    "aac.aac": "aac",
+    "tv.ts": "h264+aac",
+    "tv.mp4": "h264+aac",
+    "hevc.ts": "hevc+ac3",
+    "mpeg2.ts": "mpeg2video+mp2",
+    "opus.mp4": "opus",
+}
 
 
 @dataclass
@@ -54,7 +64,7 @@ def wall(flicks: int, start: datetime = T0) -> datetime:
 def on_air(
     session: Session, settings: Settings, channel_id: int, name: str, *, start: datetime = T0, seconds: int = 2
 ) -> Air:
-    """Record a sample from `start` on, in files of about so many seconds."""
+    """Record a sample from `start` on, in one run and files of about so many seconds."""
     file_format = samples.format_of(name)
     units, _ = samples.framed(file_format, [samples.sample(name)])
     begins = [0]
@@ -62,11 +72,13 @@ def on_air(
         begins.append(begins[-1] + unit.duration)
     cuts = [at for at, unit in enumerate(units) if unit.is_cut]
     grouped = groupby(range(len(units)), lambda at: begins[max(c for c in cuts if c <= at)] // (seconds * FLICKS))
+    run_id = factories.run(session, channel_id, (start - T0).total_seconds())
     for _, members in grouped:
         held = list(members)
         first, last = held[0], held[-1] + 1
         data = units[first].header + b"".join(unit.data for unit in units[first:last])
-        _recorded(session, settings, channel_id, name, data, wall(begins[first], start), wall(begins[last], start))
+        span = Span(wall(begins[first], start), wall(begins[last], start))
+        _recorded(session, settings, channel_id, name, data, span, run_id)
     return Air(units, [wall(at, start) for at in begins[:-1]])
 
 
@@ -76,22 +88,23 @@ def _recorded(
     channel_id: int,
     name: str,
     data: bytes,
-    start: datetime,
-    end: datetime,
+    span: Span,
+    run_id: UUID,
 ) -> None:
     file_format = samples.format_of(name)
-    key = layout.key(keyname=KEYNAME, start_time=start, run_id=uuid4(), format=file_format, epoch=1)
+    key = layout.key(keyname=KEYNAME, start_time=span.start, run_id=run_id, format=file_format, epoch=1)
     path = settings.archive_dir / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     factories.captured(
         session,
         channel_id,
-        (start - T0).total_seconds(),
-        (end - T0).total_seconds(),
+        (span.start - T0).total_seconds(),
+        (span.end - T0).total_seconds(),
         path=key,
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         format=file_format,
         codecs=CODECS[name],
+        run_id=run_id,
     )

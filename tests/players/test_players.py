@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Page, sync_playwright
 
 from streamrec import db
+from streamrec.clips import making
 from streamrec.clock import now
-from streamrec.models import FileFormat
+from streamrec.jobworker.work import Attempts
+from streamrec.models import FileFormat, JobKind, Recording
 from streamrec.settings import Settings
+from streamrec.timeline import written
 from tests import tapes
+from tests.clips.archive import on_air
 from tests.e2e.test_browser import QUIET
-from tests.factories import channel
+from tests.factories import T0, at, channel
 from tests.players import pages
 from tests.serving import serving
 from tests.station import programs
@@ -40,6 +47,18 @@ class Tape:
 
 
 Tapes = dict[FileFormat, Tape]
+
+LIGHTS = """async times => {
+  const canvas = new OffscreenCanvas(16, 9).getContext("2d"), lights = [];
+  for (const time of times) {
+    await new Promise(done => { player.onseeked = done; player.currentTime = time; });
+    canvas.drawImage(player, 0, 0, 16, 9);
+    const data = canvas.getImageData(0, 0, 16, 9).data;
+    lights.push(data.reduce((sum, value, at) => at % 4 == 3 ? sum : sum + value, 0) / (16 * 9 * 3));
+  }
+  return lights;
+}"""
+"""How bright the picture is at these seconds, of 255."""
 
 
 @pytest.fixture
@@ -122,3 +141,29 @@ def test_mpv_plays_across_a_gap_to_the_end(recorded: Tapes) -> None:
         command = [mpv, *quick, *start, tape.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, (form, done.stdout, done.stderr)
+
+
+def test_a_clip_whose_gap_is_black_plays_across_it_and_seeks(page: Page, settings: Settings) -> None:
+    """In Chromium's own player, in which the black is black."""
+    with serving(settings.model_copy(update={"auth": "open", "cors_origins": ["*"]})) as client:
+        with db.Session.begin() as session:
+            channel_id = channel(session, type="TV", expected_from=T0).id
+            on_air(session, settings, channel_id, "tv.ts")
+            session.execute(sa.delete(Recording).where(Recording.start_time == at(2)))
+        order = {"from": written(at(0.52)), "to": written(at(6)), "format": "mp4", "gaps": "fill"}
+        clip = client.post("/clip", json={"channel_id": channel_id, **order}).json()
+        Attempts({JobKind.CLIP: lambda work: making.make(settings, work)}).perform(
+            UUID(clip["job_id"]), lambda: False
+        )
+        media = client.get(f"/clip/{clip['id']}/media").raise_for_status()
+
+        page.evaluate(
+            "bytes => { player.src = `data:video/mp4;base64,${bytes}` }", b64encode(media.content).decode()
+        )
+        page.evaluate("player.play()")
+        wait(page, "player.currentTime > 4 || player.error")
+
+        assert page.evaluate("player.error") is None
+        assert page.evaluate("player.duration") == pytest.approx(5.48, abs=0.15)
+        lights = page.evaluate(LIGHTS, [0.5, 2, 3, 4.5])
+        assert [light > 50 for light in lights] == [True, False, False, True], lights

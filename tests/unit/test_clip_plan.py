@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrec.clips.plan import SEAM, Source, planned
+from streamrec.clips.plan import SEAM, Source, planned, stretches
 from streamrec.clips.recipes import ClipFormat, recipe
 from streamrec.errors import Invalid
 from streamrec.framing import index
@@ -95,6 +96,24 @@ def test_frames_are_found_in_order_of_time(first: int, second: int) -> None:
     assert frames.at(Fraction(early, 1000)) <= frames.at(Fraction(late, 1000))
     assert frames.at(Fraction(0)) == 0
     assert frames.at(Fraction(1)) == len(frames)
+
+
+@given(archives(), st.data())
+def test_a_stretch_is_of_one_run_and_without_a_hole(sources: list[Source], data: st.DataObject) -> None:
+    runs = [uuid4(), uuid4()]
+    of_runs = [replace(source, run_id=data.draw(st.sampled_from(runs))) for source in sources]
+    takes = planned(of_runs, Span(at(0), at(20_000))).takes
+
+    found = stretches(takes)
+
+    assert [take for stretch in found for take in stretch] == takes
+    meets = [all(b.span.start - a.span.end <= SEAM for a, b in pairwise(stretch)) for stretch in found]
+    assert all(meets)
+    assert all(len({take.source.run_id for take in stretch}) == 1 for stretch in found)
+    assert all(
+        b[0].source.run_id != a[0].source.run_id or b[0].span.start - a[-1].span.end > SEAM
+        for a, b in pairwise(found)
+    )
 
 
 def test_bytes_are_copied_where_the_formats_are_the_same() -> None:
