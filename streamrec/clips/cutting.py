@@ -23,6 +23,7 @@ from streamrec.framing.index import Frames
 from streamrec.framing.psi import PACKET
 from streamrec.framing.skew import TICKS, picture_skew
 from streamrec.framing.units import FLICKS, Unit
+from streamrec.media.process import FilePart
 from streamrec.models import FileFormat, Store
 
 STEP_BYTES: Final = 4 << 20
@@ -119,8 +120,7 @@ def _cut_frames(file: int, take: Take, warm_up: int) -> Cut | None:
     if first >= last:
         return None
     begun = max(0, first - warm_up)
-    whole = sum(frames.durations)
-    times = [span.start + span.duration * (sum(frames.durations[:at]) / whole) for at in (begun, first, last)]
+    times = [span.start + span.duration * frames.share(number) for number in (begun, first, last)]
     return Cut(
         take.source,
         0 if begun == 0 else frames.offsets[begun],
@@ -229,8 +229,17 @@ def _copied_some(file: int, target: int, count: int, offset: int) -> int:
     return len(data)
 
 
+def parts(archive: Recordings, piece: Cut) -> Iterator[bytes | FilePart]:
+    """The bytes of a stretch, for a pipe; a file is open as long as its part is looked at."""
+    if piece.header:
+        yield piece.header
+    with opened(archive, piece.source) as file:
+        for position in range(piece.first, piece.last, STEP_BYTES):
+            yield FilePart(file, position, min(STEP_BYTES, piece.last - position))
+
+
 def chunks(archive: Recordings, piece: Cut) -> Iterator[bytes]:
-    """The bytes of a stretch, for a pipe."""
+    """The bytes of a stretch."""
     if piece.header:
         yield piece.header
     with opened(archive, piece.source) as file:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -18,13 +19,15 @@ from streamrec.archive.files import Tree
 from streamrec.archive.places import Reading
 from streamrec.clips import converting, cutting, filling, recipes, rows
 from streamrec.clips.bridging import ZERO_SECONDS, Bridge
+from streamrec.clips.converting import Given
 from streamrec.clips.cutting import Cut, Recordings
-from streamrec.clips.plan import Plan, Source, Take, stretches
+from streamrec.clips.plan import Plan, Source, Take, planned, stretches
 from streamrec.clips.recipes import ClipFormat, Recipe
 from streamrec.clock import now
 from streamrec.errors import Conflict, Unavailable
 from streamrec.keyset import Row
 from streamrec.media import binary
+from streamrec.media.process import FilePart
 from streamrec.models import FileFormat, GapPolicy
 from streamrec.settings import Settings
 from streamrec.timeline import Span, written
@@ -64,7 +67,7 @@ class Making:
     """The cuts, by what goes on without a jump of time stamps."""
     filled: list[dict[str, Any]] = field(default_factory=list)
     _filled_seconds: float = 0.0
-    _done: int = 0
+    _done: int = 0  # bytes
 
     @property
     def format(self) -> ClipFormat:
@@ -75,6 +78,11 @@ class Making:
         """Names the attempt, so that no two ever write the same file."""
         made = self.clip.created_at
         return f"{made:%Y/%m}/{self.clip.id}-{self.work.attempt}.{self.format}"
+
+    @cached_property
+    def _size(self) -> int:
+        """Bytes of the recordings."""
+        return sum(take.source.size_bytes for take in self.plan.takes)
 
     def make(self) -> rows.Made:
         """The file, durable under its key. Raises StreamrecError; leaves nothing behind then."""
@@ -92,7 +100,7 @@ class Making:
     def _check_room(self) -> None:
         """A clip must not take the room that the recorder needs."""
         disk = os.statvfs(self.target.path)
-        needed = sum(take.source.size_bytes for take in self.plan.takes)
+        needed = self._size
         if self.format in {ClipFormat.WAV, ClipFormat.FLAC}:
             needed = max(needed, int(self._length() * WAVE_BYTES))
         if disk.f_bavail * disk.f_frsize - needed < SPARE_BYTES:
@@ -203,16 +211,16 @@ class Making:
         self.filled.append({"start_time": written(start), "end_time": written(end), "frames": count})
         self._filled_seconds += (end - start).total_seconds()
 
-    def _read(self, piece: Cut) -> Iterator[bytes]:
-        for data in cutting.chunks(self.archive, piece):
-            yield data
-            self._tell(len(data))
+    def _read(self, piece: Cut) -> Iterator[Given]:
+        for part in cutting.parts(self.archive, piece):
+            yield part
+            self._tell(part.size if isinstance(part, FilePart) else len(part))
 
     def _length(self) -> float:
         """Of what is wanted, without the holes that are left out."""
         return sum(take.span.duration.total_seconds() for take in self.plan.takes)
 
-    def _fed(self) -> Iterator[bytes]:
+    def _fed(self) -> Iterator[Given]:
         for piece in self._pieces():
             if isinstance(piece, bytes):
                 yield piece
@@ -255,7 +263,7 @@ class Making:
 
     def _tell(self, count: int) -> None:
         self._done += count
-        self.work.progress(0.95 * self._done / max(1, sum(take.source.size_bytes for take in self.plan.takes)))
+        self.work.progress(0.95 * self._done / max(1, self._size))
 
     # --- what it is
 
@@ -330,8 +338,9 @@ def make(settings: Settings, work: Work) -> str | None:
         if clip is None:
             return None
         window = Span(clip.start_time, clip.end_time)
-        plan = rows.plan_of(session, clip.channel_id, window)
-        wide = rows.plan_of(session, clip.channel_id, Span(window.start, window.end + BEHIND))
+        around = Span(window.start, window.end + BEHIND)
+        sources = rows.sources_in(session, clip.channel_id, around)
+        plan, wide = planned(sources, window), planned(sources, around)
         rows.check(plan, _order(clip))
         gaps = rows.gaps_in(session, clip.channel_id, window)
     try:

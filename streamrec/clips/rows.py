@@ -125,6 +125,11 @@ def check(plan: Plan, order: Order) -> ClipFormat:
 
 def plan_of(session: Session, channel_id: int, window: Span) -> Plan:
     """Which recordings the window is made of."""
+    return planned(sources_in(session, channel_id, window), window)
+
+
+def sources_in(session: Session, channel_id: int, window: Span) -> list[Source]:
+    """The captured recordings that overlap a window, in order."""
     statement = (
         sa.select(*_SOURCE)
         .where(
@@ -137,7 +142,7 @@ def plan_of(session: Session, channel_id: int, window: Span) -> Plan:
         .order_by(Recording.start_time)
         .limit(MOST_SOURCES)
     )
-    return planned((_source(row) for row in session.execute(statement)), window)
+    return [_source(row) for row in session.execute(statement)]
 
 
 def _source(row: keyset.Row) -> Source:

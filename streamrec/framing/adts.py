@@ -49,6 +49,13 @@ def stride(buffer: bytes, position: int, first: Frame) -> tuple[int, int]:
         count += 1
 
 
+def length_of_kind(head: bytes, signature: int, blocks: int) -> int:
+    """The length of a frame of a kind, `blocks` being their number less one; 0 if these bytes are none."""
+    bits = int.from_bytes(head, "big")
+    length = bits >> 13 & 0x1FFF
+    return 0 if bits >> 28 & _FIXED != signature or length < _LONGEST_HEAD or bits & 3 != blocks else length
+
+
 def header(head: bytes) -> Frame | None:
     """What the fixed and the variable header say: ISO/IEC 13818-7 section 6.2, 14496-3 section 1.A.2.2.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
@@ -24,19 +24,22 @@ _KINDS: dict[FileFormat, tuple[Parse, int, re.Pattern[bytes]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Offsets of the frames and, last, the end of the file; `durations` in flicks, one a frame."""
+    """Offsets of the frames and, last, the end of the file; the same of their `starts` in flicks."""
 
-    offsets: list[int]
-    durations: list[int]
+    offsets: Sequence[int]
+    starts: Sequence[int]
 
     def __len__(self) -> int:
-        return len(self.durations)
+        return len(self.offsets) - 1
 
     def at(self, fraction: Fraction) -> int:
         """The first frame that begins at or after this fraction of the whole; how many there are if none does."""
-        starts = list(accumulate(self.durations, initial=0))
-        target = -(-fraction.numerator * starts[-1] // fraction.denominator)  # flicks, rounded up
-        return bisect_left(starts, target)
+        target = -(-fraction.numerator * self.starts[-1] // fraction.denominator)  # flicks, rounded up
+        return bisect_left(self.starts, target)
+
+    def share(self, number: int) -> float:
+        """How much of the whole is before a frame."""
+        return self.starts[number] / self.starts[-1]
 
 
 def is_indexed(format: FileFormat) -> bool:  # noqa: A002 - the column's word
@@ -46,6 +49,49 @@ def is_indexed(format: FileFormat) -> bool:  # noqa: A002 - the column's word
 
 def indexed(data: Buffer, format: FileFormat) -> Frames:  # noqa: A002
     """The frames of a whole file; bytes between them, which our own files do not have, go with the one before."""
+    return (_of_constant_rate(data) if format is FileFormat.MP3 else _of_one_kind(data)) or _walked(data, format)
+
+
+def _of_constant_rate(data: Buffer) -> Frames | None:
+    """The frames of MP3 whose headers differ in the padding bit alone, if they fill the file: most radios'.
+
+    An expression walks them in C, at a third of the price.
+    """
+    head = data[:3]
+    frame = mp3.header(head) if len(head) == 3 and head[0] == 0xFF else None
+    if frame is None:
+        return None
+    lengths = {
+        bytes((*head[:2], third)): mp3.header(bytes((*head[:2], third))) for third in (head[2], head[2] ^ 2)
+    }
+    each = [re.escape(start) + b".{%d}" % (found.length - 3) for start, found in lengths.items() if found]
+    found = re.findall(b"(?s)" + b"|".join(each), data)
+    offsets = list(accumulate(map(len, found), initial=0))
+    if offsets[-1] != len(data):
+        return None
+    return Frames(offsets, range(0, (len(found) + 1) * frame.duration, frame.duration))
+
+
+def _of_one_kind(data: Buffer) -> Frames | None:
+    """The frames of ADTS whose headers differ in their lengths alone, if they fill the file."""
+    frame = adts.header(data[:7]) if len(data) >= 7 and data[0] == 0xFF else None
+    if frame is None:
+        return None
+    blocks, end = data[6] & 3, len(data)
+    offsets = [0]
+    position = frame.length
+    while position < end:
+        offsets.append(position)
+        length = adts.length_of_kind(data[position : position + 7], frame.signature, blocks)
+        if length == 0:
+            return None
+        position += length
+    if position != end:
+        return None
+    return Frames([*offsets, end], range(0, (len(offsets) + 1) * frame.duration, frame.duration))
+
+
+def _walked(data: Buffer, format: FileFormat) -> Frames:  # noqa: A002
     parse, size, start = _KINDS[format]
     offsets: list[int] = []
     durations: list[int] = []
@@ -66,4 +112,4 @@ def indexed(data: Buffer, format: FileFormat) -> Frames:  # noqa: A002
         offsets.append(position)
         durations.append(frame[1])
         position += frame[0]
-    return Frames([*offsets, end if offsets else 0], durations)
+    return Frames([*offsets, end if offsets else 0], list(accumulate(durations, initial=0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import select
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamrec.clock import Clock
 
@@ -56,6 +57,14 @@ def _limits(parent: int, memory_bytes: int, *, is_confined: bool) -> Callable[[]
             resource.setrlimit(resource.RLIMIT_FSIZE, (_CONFINED_BYTES, _CONFINED_BYTES))
 
     return apply
+
+
+class FilePart(NamedTuple):
+    """`size` bytes of an open file from `offset` on."""
+
+    descriptor: int
+    offset: int
+    size: int
 
 
 class Child:
@@ -126,6 +135,25 @@ class Child:
             return 0
         except BrokenPipeError:
             return len(data)
+
+    def pass_input(self, part: FilePart) -> int:
+        """How many bytes of a file stdin has taken; none of them is copied through this process.
+
+        Raises OSError: the file's system cannot do that, or the file is shorter.
+        """
+        stdin = self._process.stdin
+        assert stdin is not None, "the child was spawned without an input"
+        try:
+            taken = os.splice(
+                part.descriptor, stdin.fileno(), part.size, offset_src=part.offset, flags=os.SPLICE_F_NONBLOCK
+            )
+        except BlockingIOError:
+            return 0
+        except BrokenPipeError:
+            return part.size
+        if taken == 0:
+            raise OSError(errno.ENODATA, "the file is shorter")
+        return taken
 
     def await_room(self, seconds: float) -> None:
         """Wait until stdin takes more, or for so long."""
