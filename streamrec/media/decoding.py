@@ -14,12 +14,14 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from streamrec.media import keypicture
 from streamrec.media.decoders import BINS_PER_SECOND, Undecodable
 from streamrec.media.stretches import Stretch, Stretches
 
 DEMUXERS: Final = {"mp3": "mp3", "aac": "aac", "ts": "mpegts", "mp4": "mp4"}
 _MOST_PIXELS: Final = 8192 * 4352  # of one decoded picture
 _MOST_FRAMES: Final = 1500  # decoded to reach one instant: a minute of television
+_NEAR_SECONDS: Final = 0.5
 _PROBING: Final = {"probesize": "262144"}  # of five megabytes, which nothing here needs
 _JPEG: Final = "yuvj420p"
 _LOUDEST: Final = 127
@@ -121,14 +123,25 @@ def _opened(file: io.RawIOBase, container: str) -> Any:
 
 
 def _picture(stretches: Sequence[Stretch], container: str, seconds: float) -> Any:
-    with Stretches(stretches) as file, _opened(file, container) as media:
+    with Stretches(stretches) as file:
+        if container == "ts" and seconds <= 0:
+            found = keypicture.first_picture(file, _MOST_PIXELS)
+            if found is not None:
+                return found
+            file.seek(0)
+        return _sought(file, container, seconds)
+
+
+def _sought(file: io.RawIOBase, container: str, seconds: float) -> Any:
+    """The picture so many seconds after the first one, or the last one before."""
+    with _opened(file, container) as media:
         if not media.streams.video:
             raise Undecodable("there is no picture")
         stream = media.streams.video[0]
         _bound(stream)
         found = first = None
         try:
-            for count, frame in enumerate(media.decode(stream)):
+            for count, frame in enumerate(_decoded(media, stream, seconds)):
                 found, first = frame, first or frame
                 if count >= _MOST_FRAMES or None in (frame.time, first.time) or frame.time - first.time >= seconds:
                     break
@@ -138,6 +151,17 @@ def _picture(stretches: Sequence[Stretch], container: str, seconds: float) -> An
         if found is None:
             raise Undecodable("there is no whole picture")
         return found
+
+
+def _decoded(media: Any, stream: Any, seconds: float) -> Iterator[Any]:
+    """Every picture near the one wanted; before that only those that others are made from."""
+    begins: float | None = None
+    for packet in media.demux(stream):
+        at = None if packet.pts is None else float(packet.pts * packet.time_base)
+        begins = at if begins is None else begins
+        is_before = at is not None and begins is not None and at - begins < seconds - _NEAR_SECONDS
+        stream.codec_context.skip_frame = "NONREF" if is_before else "DEFAULT"
+        yield from packet.decode()
 
 
 def _bound(stream: Any) -> None:

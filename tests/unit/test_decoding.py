@@ -11,8 +11,10 @@ import av
 import imageio_ffmpeg
 import pytest
 
+from streamrec.media import keypicture
 from streamrec.media.decoders import Decoders, Undecodable
 from streamrec.media.stretches import Stretch, Stretches
+from tests import samples
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,29 @@ def test_a_thumbnail_shows_the_moment(
     jpeg = decoders.thumbnail((whole(folder / name), name.rpartition(".")[2], seconds), 160)
 
     assert colour(jpeg) == expected
+
+
+@pytest.mark.parametrize("name", ["tv.ts", "hevc.ts", "mpeg2.ts"])
+def test_the_first_picture_by_our_own_framing_is_libavformats(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(samples.sample(name))
+    with av.open(str(path)) as media:
+        expected = next(media.decode(video=0)).to_ndarray(format="gray")
+
+    with Stretches(whole(path)) as file:
+        found = keypicture.first_picture(file, 2 * expected.size)
+
+    assert found is not None
+    assert (found.to_ndarray(format="gray") == expected).all()
+
+
+@pytest.mark.parametrize(("most", "cut"), [(160 * 90 - 1, 1 << 20), (2 * 160 * 90, 1880)], ids=["large", "torn"])
+def test_a_first_picture_too_large_or_torn_is_none(tmp_path: Path, most: int, cut: int) -> None:
+    path = tmp_path / "tv.ts"
+    path.write_bytes(samples.sample("tv.ts")[:cut])
+
+    with Stretches(whole(path)) as file:
+        assert keypicture.first_picture(file, most) is None
 
 
 def test_a_thumbnail_is_no_wider_than_asked_for_nor_than_the_picture(decoders: Decoders, folder: Path) -> None:
