@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from streamrec import captures, db, instance, schema
 from streamrec.errors import StreamrecError
-from streamrec.media import binary
+from streamrec.media import binary, confinement
 from streamrec.models import Recorder
 from streamrec.settings import Settings, config_files, refuse_samples
 
@@ -92,7 +92,7 @@ def _free_space(settings: Settings) -> str:
 
 def _ffmpeg(settings: Settings) -> str:
     found = binary.find(settings.ffmpeg)
-    return f"{found.version} at {found.path}"
+    return f"{found.version} at {found.path}; {confinement.found()}"
 
 
 def _database(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,8 @@ from typing import Final
 import structlog
 
 from streamrec.errors import Unavailable
-from streamrec.media.convert import Coding, convert_command
+from streamrec.media.confinement import Limits
+from streamrec.media.convert import MOST_THREADS, Coding, convert_command
 from streamrec.media.process import Child, FilePart
 
 log = structlog.get_logger(__name__)
@@ -24,6 +26,7 @@ MOST_WORDS: Final = 16_000  # bytes of what ffmpeg says last that are kept for t
 Given = bytes | FilePart
 """What a command is fed."""
 MOST_OUTPUT: Final = 1 << 20  # bytes of stdout; files go to their path
+MOST_FILE: Final = 64 << 30  # bytes: a day of television
 
 
 def convert(
@@ -46,7 +49,7 @@ def convert(
     command = convert_command(
         executable, coding, str(target), lead_seconds=lead_seconds, seconds=seconds, zero_seconds=zero_seconds
     )
-    output(command, given, patience_seconds=patience_seconds, check=check)
+    output(command, given, patience_seconds=patience_seconds, check=check, file_bytes=MOST_FILE)
 
 
 def output(
@@ -55,15 +58,14 @@ def output(
     *,
     patience_seconds: float = 20.0,
     check: Callable[[], None] = lambda: None,
+    file_bytes: int = 0,
 ) -> bytes:
-    """What a command writes to stdout, a megabyte at most, when it is fed these bytes.
+    """What a command writes to stdout, a megabyte at most, when it is fed these bytes. It writes no larger file.
 
     Raises:
         Unavailable: it failed, or took longer than `patience_seconds`.
     """
-    running = _Running(
-        Child(command, has_input=True, is_confined=True), time.monotonic() + patience_seconds, check
-    )
+    running = _begun(command, patience_seconds, check, file_bytes)
     try:
         return running.fed(given)
     finally:
@@ -75,13 +77,17 @@ def flowing(
     command: list[str], given: Iterable[Given], *, patience_seconds: float, check: Callable[[], None]
 ) -> Iterator[Flow]:
     """A command that is fed while what it writes is read; its child is gone afterwards."""
-    running = _Running(
-        Child(command, has_input=True, is_confined=True), time.monotonic() + patience_seconds, check
-    )
+    running = _begun(command, patience_seconds, check, file_bytes=0)
     try:
         yield Flow(running, running.flow(given))
     finally:
         running.end()
+
+
+def _begun(command: list[str], patience_seconds: float, check: Callable[[], None], file_bytes: int) -> _Running:
+    cpu_seconds = math.ceil(patience_seconds) * (MOST_THREADS + 1)  # for when nobody is left who watches the clock
+    child = Child(command, has_input=True, limits=Limits(file_bytes=file_bytes, cpu_seconds=cpu_seconds))
+    return _Running(child, time.monotonic() + patience_seconds, check)
 
 
 class Flow:

@@ -9,12 +9,14 @@ import structlog
 
 from streamrec.clock import Clock
 from streamrec.demo.http import Request, Response
+from streamrec.media.confinement import Limits
 from streamrec.media.process import Child
 
 PLAYLIST = "live.m3u8"
 _NAMES = re.compile(r"live\.m3u8|\d{1,20}\.ts")
 _FIRST_PICTURE_SECONDS = 10.0
 _RESTART_SECONDS = 1.0
+_LIMITS = Limits(file_bytes=1 << 30)
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +51,7 @@ class Television:
         """Keep the child alive until cancelled. A child that never made a picture is tried without the clock."""
         with_clock = True
         while True:
-            child = Child(command(self._ffmpeg, self._folder, with_clock=with_clock))
+            child = Child(command(self._ffmpeg, self._folder, with_clock=with_clock), limits=_LIMITS)
             try:
                 errors = await self._followed(child)
             finally:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import ffmpeg
 
+from streamrec.media.ffmpeg import MOST_PIXELS
 from streamrec.models import FileFormat
 
 _DEMUXERS: Final = {FileFormat.TS: "mpegts", FileFormat.MP4: "mov", FileFormat.AAC: "aac", FileFormat.MP3: "mp3"}
@@ -64,6 +65,7 @@ def _given(source: FileFormat, threads: int) -> dict[str, Any]:
         "format_whitelist": _DEMUXERS[source],
         "max_streams": 32,
         "max_alloc": 1 << 29,
+        "max_pixels": MOST_PIXELS,
         "analyzeduration": 3_000_000,
         "threads": threads,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import signal
 import threading
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from typing import Any, Final, cast
 
 from pebble import ProcessExpired, ProcessPool
 
+from streamrec.media import confinement
+from streamrec.media.confinement import Limits
 from streamrec.media.stretches import Stretch
 
 BINS_PER_SECOND: Final = 100
@@ -21,7 +22,6 @@ Moment = tuple[Sequence[Stretch], str, float]
 _PICTURE_SECONDS: Final = 10.0
 _PEAKS_SECONDS: Final = 60.0
 _MEMORY_BYTES: Final = 2 << 30
-_FILES: Final = 64
 _TASKS: Final = 200  # then a child is replaced, so that no leak of a decoder grows
 
 
@@ -94,12 +94,6 @@ def _decoded(name: str, *arguments: Any) -> bytes:
 
 
 def _confine() -> None:
-    """A child's own limits: no core file, no written file, some memory, few descriptors."""
+    """A child's own limits: no core file, no written file, some memory, few descriptors, no socket, no process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _FILES),
-        (resource.RLIMIT_AS, _MEMORY_BYTES),
-    ):
-        resource.setrlimit(limit, (value, value))
+    confinement.confine_this_process(Limits(memory_bytes=_MEMORY_BYTES))

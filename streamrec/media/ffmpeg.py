@@ -10,6 +10,16 @@ from streamrec.models import FileFormat
 
 IO_SECONDS: Final = 5  # no byte for so long ends a read; the media watchdog is there for the rest
 ANALYZE_SECONDS: Final = 3
+MOST_PIXELS: Final = 50_000_000  # of a picture; 8K has 35 million
+# What the first look at a stream may cost. A header can claim any size.
+_BOUNDS: Final[dict[str, Any]] = {
+    "max_streams": 32,
+    "max_alloc": 1 << 29,  # bytes at a time
+    "max_pixels": MOST_PIXELS,
+    "probesize": 5_000_000,  # bytes
+    "analyzeduration": ANALYZE_SECONDS * 1_000_000,
+    "threads": 1,
+}
 # ICY titles are told at "verbose" and nowhere else.
 _QUIET: Final = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+verbose")
 
@@ -129,11 +139,7 @@ def _command(executable: str, given: Input, options: dict[str, Any], flags: list
 
 
 def _input_options(given: Input) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "max_streams": 32,
-        "analyzeduration": ANALYZE_SECONDS * 1_000_000,
-        "threads": 1,
-    }
+    options = dict(_BOUNDS)
     if given == PIPE:
         return options | {"protocol_whitelist": "pipe", "format_whitelist": _PIPE_FORMATS}
     scheme = given.url.partition("://")[0].lower()

@@ -12,6 +12,7 @@ from streamrec.clock import Clock, SystemClock
 from streamrec.egress import Credentials
 from streamrec.errors import EgressDenied, Invalid
 from streamrec.media import ffmpeg
+from streamrec.media.confinement import CONNECTING
 from streamrec.media.process import Child
 from streamrec.media.report import Failure, Lines, Report
 from streamrec.models import FileFormat, GapReason
@@ -81,7 +82,7 @@ async def _run(
     command: list[str], report: Report, timeout_seconds: float, register: Path | None, clock: Clock
 ) -> int | None:
     """Let the child talk until it has said what it maps, ends, or runs out of time; its status if it ended."""
-    child = Child(command, register=register)
+    child = Child(command, register=register, limits=CONNECTING)
     lines, deadline = Lines(), clock.monotonic() + timeout_seconds
     try:
         while not report.is_mapped and clock.monotonic() < deadline:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import resource
 import select
 import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from streamrec.clock import Clock
+from streamrec.media import confinement
+from streamrec.media.confinement import FED, Limits
 
 GRACE_SECONDS: Final = 2.0
-_PR_SET_PDEATHSIG: Final = 1
 _PIPE_BYTES: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031
 _STEP_BYTES: Final = 65536
-_CONFINED_FILES: Final = 64
-_CONFINED_BYTES: Final = 64 << 30  # a day of television
-
-# Loaded here, because a child between fork and exec must not import anything.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def environment() -> dict[str, str]:
@@ -36,27 +29,6 @@ def environment() -> dict[str, str]:
     certificates = os.environ.get(paths.openssl_cafile_env) or paths.cafile
     known = {"LC_ALL": "C", "PATH": os.defpath}
     return known | {"SSL_CERT_FILE": certificates} if certificates else known
-
-
-def _limits(parent: int, memory_bytes: int, *, is_confined: bool) -> Callable[[], None]:
-    """What the child does to itself between fork and exec.
-
-    PR_SET_PDEATHSIG (prctl(2)) is cleared by nothing but a set-uid exec; it fires when the *thread* that
-    forked ends, so only long-lived threads may spawn. A parent that died before the call is seen by getppid.
-    """
-
-    def apply() -> None:
-        if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(125)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-        if is_confined:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (_CONFINED_FILES, _CONFINED_FILES))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (_CONFINED_BYTES, _CONFINED_BYTES))
-
-    return apply
 
 
 class FilePart(NamedTuple):
@@ -79,15 +51,13 @@ class Child:
         command: list[str],
         *,
         register: Path | None = None,
-        memory_bytes: int = 3 << 29,
+        limits: Limits = FED,
         has_input: bool = False,
         pass_fds: tuple[int, ...] = (),
-        is_confined: bool = False,
     ) -> None:
         """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers.
 
         `has_input`: stdin is a pipe for `write_input`, else it is empty. `pass_fds`: descriptors it has too.
-        `is_confined`: it writes files, and neither many nor endless ones.
         """
         self._process = subprocess.Popen(
             command,
@@ -98,7 +68,7 @@ class Child:
             env=environment(),
             start_new_session=True,
             pass_fds=pass_fds,
-            preexec_fn=_limits(os.getpid(), memory_bytes, is_confined=is_confined),
+            preexec_fn=confinement.steps(limits),
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None

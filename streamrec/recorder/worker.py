@@ -39,7 +39,7 @@ from streamrec.archive.root import Watch, spool_id
 from streamrec.clock import Clock, SystemClock
 from streamrec.errors import Unavailable
 from streamrec.handover import moving, recorded
-from streamrec.media import binary, process
+from streamrec.media import binary, confinement, process
 from streamrec.models import GapReason
 from streamrec.recorder import canary, ledger, memory, recovery, registry, replacement, rows
 from streamrec.recorder.background import background, first
@@ -92,6 +92,8 @@ def run(settings: Settings) -> None:
     memory.spare()
     found = binary.find(settings.ffmpeg)
     log.info("recorder starting", version=__version__, ffmpeg=found.version, executable=found.path)
+    held = confinement.found()
+    (log.info if held.is_cut_off else log.warning)("limits of children", limits=str(held))
     if settings.egress_allow:
         log.warning("special addresses may be captured", allowed=settings.egress_allow)
     engine = db.connect(settings, application="streamrec-recorder")

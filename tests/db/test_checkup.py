@@ -45,6 +45,7 @@ def test_a_set_up_that_is_complete_is_found_good(settings: Settings) -> None:
 
     assert [finding for finding in findings.values() if not finding.is_good] == []
     assert "schema" in findings["database"].detail
+    assert "children without network are held by" in findings["ffmpeg"].detail
 
 
 def test_what_is_missing_is_found_and_the_rest_is_looked_at_all_the_same(

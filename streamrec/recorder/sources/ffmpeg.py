@@ -13,6 +13,7 @@ from streamrec import egress
 from streamrec.clock import Clock
 from streamrec.errors import Invalid
 from streamrec.media import ffmpeg
+from streamrec.media.confinement import CONNECTING
 from streamrec.media.ffmpeg import Input
 from streamrec.media.probe import MediaInfo, probe_async
 from streamrec.media.process import GRACE_SECONDS, Child
@@ -141,7 +142,7 @@ class FfmpegSource:
             self._probing = None
 
     async def _capture(self, info: MediaInfo) -> AsyncGenerator[Event]:
-        self._child = child = Child(self._command(info), register=self._sources.register)
+        self._child = child = Child(self._command(info), register=self._sources.register, limits=CONNECTING)
         try:
             async for event in self._pump(child, info):
                 yield event
