@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import ffmpeg
 
+from streamrec.media.script import script
 from streamrec.models import FileFormat
 
 IO_SECONDS: Final = 5  # no byte for so long ends a read; the media watchdog is there for the rest
@@ -81,6 +82,32 @@ class Input(NamedTuple):
     url: str
     proxy: str | None = None
 
+    @property
+    def scheme(self) -> str:
+        """In lower case."""
+        return self.url.partition("://")[0].lower()
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the address has no place on the command line: it may have a password, a key or a token in it.
+
+        An srt address without a secret has, because a script of ffmpeg's does not mend jumps of its time stamps.
+        """
+        if self.scheme == "srt":
+            return any(word in self.url.lower() for word in _SECRETS)
+        return self.scheme in _TOLD_APART
+
+    @property
+    def script(self) -> bytes | None:
+        """What ffmpeg is to find on its stdin, if anything."""
+        if not self.is_told_apart:
+            return None
+        look = {name: _BOUNDS[name] for name in ("max_streams", "probesize", "analyzeduration")}
+        return script(self.url, look | _way_options(self))
+
+
+_TOLD_APART: Final = frozenset({"rtmp", "rtmps", "rtsp", "rtsps"})
+_SECRETS: Final = ("@", "passphrase", "streamid")
 
 PIPE: Final = Input("pipe:0")
 """The input of an ffmpeg that we feed, and that opens nothing itself."""
@@ -133,17 +160,24 @@ def capture_command(
 
 
 def _command(executable: str, given: Input, options: dict[str, Any], flags: list[str]) -> list[str]:
-    source = ffmpeg.input(given.url, **_input_options(given))
-    built: list[str] = ffmpeg.compile(ffmpeg.output(source, "pipe:1", **options), cmd=executable)
+    built: list[str] = ffmpeg.compile(ffmpeg.output(_opened(given), "pipe:1", **options), cmd=executable)
     return [built[0], *_QUIET, *built[1:-1], *flags, built[-1]]
 
 
-def _input_options(given: Input) -> dict[str, Any]:
-    options = dict(_BOUNDS)
+def _opened(given: Input) -> Any:
+    if given.is_told_apart:
+        # What the entry may open, the script says; nothing is looked at twice.
+        options = {"f": "concat", "safe": 0, "auto_convert": 0, "nofind_stream_info": None}
+        return ffmpeg.input(PIPE.url, **_BOUNDS, **options, protocol_whitelist="pipe", format_whitelist="concat")
+    return ffmpeg.input(given.url, **_BOUNDS, **_way_options(given))
+
+
+def _way_options(given: Input) -> dict[str, Any]:
+    """What an address may lead to, and how long it may be silent."""
     if given == PIPE:
-        return options | {"protocol_whitelist": "pipe", "format_whitelist": _PIPE_FORMATS}
-    scheme = given.url.partition("://")[0].lower()
-    options |= {"protocol_whitelist": _PROTOCOLS[scheme], "format_whitelist": _FORMATS[scheme]}
+        return {"protocol_whitelist": "pipe", "format_whitelist": _PIPE_FORMATS}
+    scheme = given.scheme
+    options: dict[str, Any] = {"protocol_whitelist": _PROTOCOLS[scheme], "format_whitelist": _FORMATS[scheme]}
     if scheme.startswith("rtsp"):
         # UDP would open ports of ours to anyone; "timeout" because rw_timeout does not reach RTSP's socket.
         return options | {"rtsp_transport": "tcp", "timeout": IO_SECONDS * 1_000_000}

@@ -19,6 +19,8 @@ from streamrec.models import FileFormat, GapReason
 
 _TICK_SECONDS = 0.02
 _READ_BYTES = 262_144
+# What a scheme brings, where ffmpeg was told the address by a script and names the script.
+_INSIDE = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp", "srt": "mpegts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,20 @@ async def probe_async(
     report = Report(secrets=tuple(filter(None, secrets)))
     given = way or ffmpeg.Input(egress.with_credentials(url, credentials))
     command = ffmpeg.probe_command(executable, given)
-    status = await _run(command, report, timeout_seconds, register, clock or SystemClock())
+    status = await _run(command, given.script, report, timeout_seconds, register, clock or SystemClock())
     return describe(protocol, report, status)
 
 
 async def _run(
-    command: list[str], report: Report, timeout_seconds: float, register: Path | None, clock: Clock
+    command: list[str],
+    told: bytes | None,
+    report: Report,
+    timeout_seconds: float,
+    register: Path | None,
+    clock: Clock,
 ) -> int | None:
     """Let the child talk until it has said what it maps, ends, or runs out of time; its status if it ended."""
-    child = Child(command, register=register, limits=CONNECTING)
+    child = Child(command, register=register, limits=CONNECTING, told=told)
     lines, deadline = Lines(), clock.monotonic() + timeout_seconds
     try:
         while not report.is_mapped and clock.monotonic() < deadline:
@@ -110,7 +117,7 @@ def describe(protocol: str, report: Report, status: int | None) -> MediaInfo:
     info = MediaInfo(
         protocol="hls" if report.container == "hls" else protocol,
         recordable=True,
-        container=report.container,
+        container=_INSIDE.get(protocol) if report.container == "concat" else report.container,
         format=ffmpeg.format_for(video.codec if video else None, audio.codec if audio else None),
         video_codec=video.codec if video else None,
         audio_codec=audio.codec if audio else None,

@@ -53,15 +53,17 @@ class Child:
         register: Path | None = None,
         limits: Limits = FED,
         has_input: bool = False,
+        told: bytes | None = None,
         pass_fds: tuple[int, ...] = (),
     ) -> None:
         """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers.
 
-        `has_input`: stdin is a pipe for `write_input`, else it is empty. `pass_fds`: descriptors it has too.
+        `has_input`: stdin is a pipe for `write_input`, else it is empty, or all that it holds is `told` (65,536
+        bytes at most). `pass_fds`: descriptors it has too.
         """
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if has_input or told is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -80,6 +82,9 @@ class Child:
             _widen(self._process.stdin.fileno())
         _widen(self._pipes[0])
         self._entry = _registered(register, self._process.pid)
+        if told is not None:
+            self.write_input(told)
+            self.close_input()
 
     @property
     def pid(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from streamrec.media import ffmpeg
@@ -44,11 +46,45 @@ def test_the_container_follows_from_the_codecs(video, audio, expected):
 @pytest.mark.parametrize("scheme", ["http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "udp"])
 def test_every_scheme_is_pinned(scheme):
     """No scheme lets ffmpeg open files, playlists of files or other protocols."""
-    command = capture(f"{scheme}://h:1/x")
+    told = ffmpeg.Input(f"{scheme}://h:1/x").script
+    words = shlex.split(told.decode()) if told else [w.removeprefix("-") for w in capture(f"{scheme}://h:1/x")]
 
-    opened = set(after(command, "-protocol_whitelist").split(","))
+    opened = set(after(words, "protocol_whitelist").split(","))
     assert not opened & {"file", "concat", "data", "subfile", "pipe", "ftp", "gopher"}
-    assert not set(after(command, "-format_whitelist").split(",")) & {"dash", "sdp", "concat", "image2"}
+    assert not set(after(words, "format_whitelist").split(",")) & {"dash", "sdp", "concat", "image2"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtmp://ann:secret@h/live/x",
+        "rtmps://h/live/secret",
+        "rtsp://ann:secret@h/tv",
+        "rtsps://h/tv?token=secret",
+        "srt://h:9?passphrase=secret1234",
+        "srt://h:9?Streamid=secret",
+    ],
+)
+def test_what_may_be_secret_is_on_no_command_line(url):
+    """A list of processes shows ffmpeg's limits; the script has the address, and opens no other."""
+    command = capture(url)
+
+    assert not [word for word in command if "secret" in word or "://" in word]
+    assert (after(command, "-protocol_whitelist"), after(command, "-format_whitelist")) == ("pipe", "concat")
+    assert f"file '{url}'\n" in (ffmpeg.Input(url).script or b"").decode()
+
+
+@pytest.mark.parametrize("url", ["udp://239.1.2.3:5000", "srt://h:9?latency=200000", "http://h/x"])
+def test_what_has_no_secret_keeps_its_place(url):
+    """MPEG-TS whose time stamps jump is mended by ffmpeg there, and by no script."""
+    assert ffmpeg.Input(url).script is None
+    assert url in capture(url)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps"])
+def test_rtsp_comes_through_its_own_connection(scheme):
+    """UDP would open ports of ours to anyone."""
+    assert b"option rtsp_transport 'tcp'\n" in (ffmpeg.Input(f"{scheme}://h/x").script or b"")
 
 
 def test_another_scheme_never_reaches_ffmpeg():

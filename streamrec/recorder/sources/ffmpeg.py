@@ -142,7 +142,9 @@ class FfmpegSource:
             self._probing = None
 
     async def _capture(self, info: MediaInfo) -> AsyncGenerator[Event]:
-        self._child = child = Child(self._command(info), register=self._sources.register, limits=CONNECTING)
+        self._child = child = Child(
+            self._command(info), register=self._sources.register, limits=CONNECTING, told=self._input.script
+        )
         try:
             async for event in self._pump(child, info):
                 yield event
@@ -159,11 +161,15 @@ class FfmpegSource:
         assert info.format is not None
         return ffmpeg.capture_command(
             self._sources.executable,
-            self._way or Input(egress.with_credentials(self._address.url, self._address.credentials)),
+            self._input,
             file_format=info.format,
             video=info.video_codec,
             audio=info.audio_codec,
         )
+
+    @property
+    def _input(self) -> Input:
+        return self._way or Input(egress.with_credentials(self._address.url, self._address.credentials))
 
     @property
     def _way(self) -> Input | None:
