@@ -181,6 +181,8 @@ def _way_options(given: Input) -> dict[str, Any]:
     if scheme.startswith("rtsp"):
         # UDP would open ports of ours to anyone; "timeout" because rw_timeout does not reach RTSP's socket.
         return options | {"rtsp_transport": "tcp", "timeout": IO_SECONDS * 1_000_000}
+    if scheme == "udp":  # which puts its own option in rw_timeout's place
+        return options | {"timeout": IO_SECONDS * 1_000_000}
     if given.proxy is not None and scheme.startswith("http"):
         options["http_proxy"] = given.proxy
     return options | {"rw_timeout": IO_SECONDS * 1_000_000}

@@ -73,7 +73,7 @@ async def probe_async(
     except Invalid as exc:
         return _failed(protocol, Failure(GapReason.UNSUPPORTED, exc.detail))
     secrets = (credentials.username, credentials.password) if credentials else ()
-    report = Report(secrets=tuple(filter(None, secrets)))
+    report = Report(tuple(filter(None, secrets)), protocol)
     given = way or ffmpeg.Input(egress.with_credentials(url, credentials))
     command = ffmpeg.probe_command(executable, given)
     status = await _run(command, given.script, report, timeout_seconds, register, clock or SystemClock())
@@ -92,7 +92,7 @@ async def _run(
     child = Child(command, register=register, limits=CONNECTING, told=told)
     lines, deadline = Lines(), clock.monotonic() + timeout_seconds
     try:
-        while not report.is_mapped and clock.monotonic() < deadline:
+        while not (report.is_mapped or report.is_led_away) and clock.monotonic() < deadline:
             said = child.read_errors(_READ_BYTES)
             if said == b"":
                 return await child.ended(clock, 1.0)
@@ -111,7 +111,7 @@ def _failed(protocol: str, failure: Failure) -> MediaInfo:
 
 def describe(protocol: str, report: Report, status: int | None) -> MediaInfo:
     """What an ffmpeg has said of a stream reached over `protocol`; `status` if it ended by itself. Pure."""
-    if not report.is_mapped:
+    if not report.is_mapped or report.is_led_away:
         return _failed(protocol, report.failure or _silent(status))
     video, audio = report.video, report.audio
     info = MediaInfo(

@@ -80,16 +80,23 @@ _KNOWN: Final = [
     for pattern, reason, detail in [
         (r"Failed to resolve hostname", GapReason.DNS, "The host name cannot be resolved."),
         (r"Connection refused", GapReason.SOURCE_REFUSED, "The connection was refused."),
+        (r"bind failed", GapReason.SOURCE_REFUSED, "The port cannot be listened on here."),
+        (
+            r"Connection to srt://\S+ failed",
+            GapReason.SOURCE_REFUSED,
+            "The server did not answer, or turned the call away.",
+        ),
         (
             r"No route to host|Network is unreachable|Host is down|Connection to \S+ failed",
             GapReason.SOURCE_REFUSED,
             "The host cannot be reached.",
         ),
         (
-            r"[Nn]ot (on|in) .{0,40}whitelist|Protocol not found",
+            r"[Nn]ot (on|in) .{0,40}whitelist",
             GapReason.UNSUPPORTED,
             "It leads to what may not be opened.",
         ),
+        (r"Protocol not found", GapReason.UNSUPPORTED, "The ffmpeg that is used here lacks this protocol."),
         (
             r"codec not currently supported in container|Could not write header|Could not find tag for codec",
             GapReason.UNSUPPORTED,
@@ -109,6 +116,18 @@ _KNOWN: Final = [
         ),
     ]
 ]
+_OVER: Final = "Error during demuxing: "
+_EIO: Final = ": Input/output error"
+_DATAGRAMS: Final = frozenset({"udp", "srt"})  # to which an error of input and output is a silence
+_SILENCE: Final = Failure(GapReason.STALLED, "Nothing came for too long.")
+_BROKEN: Final = Failure(GapReason.SOURCE_ENDED, "The connection broke off.")
+_LED_AWAY: Final = re.compile(r"Status 3\d\d: Redirecting to ")
+_ELSEWHERE: Final = Failure(
+    GapReason.EGRESS_DENIED, "The server sends elsewhere, which is not followed over RTSP."
+)
+_WRONG_PASSPHRASE: Final = Failure(GapReason.SOURCE_DENIED, "The passphrase is wrong, or missing.")
+_LAST_WORDS: Final = (_ELSEWHERE, _WRONG_PASSPHRASE)  # what ffmpeg says after these follows from them
+_SRT_DENIED: Final = re.compile(r"/SRT:.*\b(BADSECRET|UNSECURE)\b")
 _GENERIC: Final = frozenset({GapReason.NOT_MEDIA, GapReason.STALLED, GapReason.UNKNOWN})
 
 
@@ -117,12 +136,16 @@ class Report:
     """What one ffmpeg has said so far."""
 
     secrets: tuple[str, ...] = ()
+    protocol: str = ""  # the address's scheme, if ffmpeg connects by itself
     container: str | None = None
     bit_rate: int | None = None
     station: str | None = None
     title: str | None = None
     failure: Failure | None = None
     is_mapped: bool = False
+    is_led_away: bool = False
+    """An RTSP server has named another address, and ffmpeg goes there unasked: end it."""
+    _is_over: bool = False
     _streams: dict[int, Stream] = field(default_factory=dict)
     _selected: list[int] = field(default_factory=list)
     _section: str = ""
@@ -144,8 +167,11 @@ class Report:
         """Take one line in; the title, if the line announces one."""
         match = _LINE.match(line)
         if match is None:
+            self._hear_srt(line)
             return None
         text = match["text"]
+        if _LED_AWAY.match(text):
+            self.is_led_away, self.failure = True, _ELSEWHERE
         announced = _TITLE.match(text)
         if announced:
             self.title = announced[1]
@@ -155,6 +181,16 @@ class Report:
         if match["level"] in {"error", "fatal", "warning"}:
             self._blame(match["context"] or "", match["level"], text)
         return None
+
+    def recover(self) -> None:
+        """Media has come: whatever it complained of, it got over it, unless this was held back to its end."""
+        if not self._is_over:
+            self.failure = None
+
+    def _hear_srt(self, line: str) -> None:
+        """libsrt speaks for itself, in lines of its own form, and only there says why it was turned away."""
+        if _SRT_DENIED.search(line):
+            self.failure = _WRONG_PASSPHRASE
 
     def _describe(self, text: str) -> None:
         opened = _INPUT.match(text)
@@ -184,8 +220,9 @@ class Report:
 
     def _blame(self, context: str, level: str, text: str) -> None:
         """Keep the most telling failure: an exact one is not replaced by ffmpeg's general last words."""
+        self._is_over = self._is_over or text.startswith(_OVER)
         failure = self._failure(context, level, text)
-        if failure is None:
+        if failure is None or self.failure in _LAST_WORDS:
             return
         if self.failure is None or failure.reason not in _GENERIC or self.failure.reason is GapReason.UNKNOWN:
             self.failure = failure
@@ -204,6 +241,8 @@ class Report:
         for pattern, reason, detail in _KNOWN:
             if pattern.search(text):
                 return Failure(reason, detail)
+        if text.endswith(_EIO) and (self.protocol in _DATAGRAMS or text.startswith(_OVER)):
+            return _SILENCE if self.protocol in _DATAGRAMS else _BROKEN
         return Failure(GapReason.UNKNOWN, self.cleaned(f"ffmpeg: {text}"))
 
     def cleaned(self, text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.station import clips, faulty, icecast, nginx
+from tests.station import clips, faulty, icecast, nginx, pushed
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,20 @@ def rtmp_origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nginx.Orig
     """A real nginx-rtmp."""
     with nginx.rtmp(tmp_path_factory.mktemp("rtmp")) as origin:
         yield origin
+
+
+@pytest.fixture(scope="module")
+def pushed_televisions(
+    tmp_path_factory: pytest.TempPathFactory, television_clip: clips.Clip
+) -> Iterator[dict[str, pushed.Television]]:
+    """An RTSP server that asks for a password, an SRT server that asks for a passphrase, and a sender over UDP."""
+    folder = tmp_path_factory.mktemp("pushed")
+    with (
+        pushed.rtsp(folder, television_clip, pushed.PASSWORD) as rtsp,
+        pushed.srt(folder, television_clip, pushed.PASSPHRASE) as srt,
+        pushed.udp(folder, television_clip) as udp,
+    ):
+        yield {"rtsp": rtsp, "srt": srt, "udp": udp}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The whole way on the real thing: stations in, recordings out, and an account of every second.
 
-One instance records seven channels through one course of events; each test then states one claim about it.
+One instance records ten channels through one course of events; each test then states one claim about it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.instance import Instance, instant
-from tests.station import clips, faulty, icecast, nginx, programs
+from tests.station import clips, faulty, icecast, nginx, programs, pushed
 from tests.station.clips import Clip
 from tests.station.listener import Listener, Watcher
 
@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TOLERANCE = timedelta(seconds=0.25)
 RADIOS = ("icecast", "exact", "outage", "switch", "moved")
-TELEVISIONS = ("hls", "rtmp")
+PUSHED = ("rtsp", "srt", "udp")
+TELEVISIONS = ("hls", "rtmp", *PUSHED)
 ALL = (*RADIOS, *TELEVISIONS)
 TITLE = "Sigrún, Ævintýr & 'Störm'"
 
@@ -73,6 +74,7 @@ def story(
     icecast_server: icecast.Icecast,
     hls_origin: nginx.Origin,
     rtmp_origin: nginx.Origin,
+    pushed_televisions: dict[str, pushed.Television],
     station: faulty.Station,
     radio_clip: Clip,
     television_clip: Clip,
@@ -85,6 +87,7 @@ def story(
     mounts |= {name: station.add(name, radio_clip) for name in ("exact", "switch")}
     folder = tmp_path_factory.mktemp("recording")
     servers = (icecast_server.port, hls_origin.port, rtmp_origin.port, station.port)
+    servers += tuple(pushed_televisions[name].port for name in PUSHED)
     instance = Instance(folder, [f"127.0.0.1:{port}" for port in servers])
     instance.start()
     listener, watcher = Listener(icecast_server.port, "/noise.mp3"), Watcher(rtmp_origin.url("noise"))
@@ -92,6 +95,7 @@ def story(
         "icecast": icecast_server.url("noise.mp3"),
         "hls": hls_origin.url("noise"),
         "rtmp": rtmp_origin.url("noise"),
+        **{name: pushed_televisions[name].url for name in PUSHED},
         **{name: station.url(name) for name in ("exact", "outage", "switch")},
         "moved": station.url("moved-1"),
     }
@@ -302,7 +306,7 @@ def test_recordings_and_gaps_never_overlap(story: Story, name: str) -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
-@pytest.mark.parametrize("name", ["icecast", "exact", "hls", "rtmp"])
+@pytest.mark.parametrize("name", ["icecast", "exact", *TELEVISIONS])
 def test_an_undisturbed_channel_has_one_run_and_no_gap_inside(story: Story, name: str) -> None:
     """A change of name, or the same URL again, does not touch the capture."""
     track = story.tracks[name]

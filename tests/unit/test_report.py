@@ -81,6 +81,18 @@ def test_a_title_is_read_wherever_it_is_announced():
         ("[http @ 0x1] [error] Protocol 'file' not on whitelist 'http,tcp'!", GapReason.UNSUPPORTED),
         ("[in#0/mp3 @ 0x1] [error] Error during demuxing: Connection timed out", GapReason.STALLED),
         ("[in#0/mp3 @ 0x1] [error] Error during demuxing: Connection reset by peer", GapReason.SOURCE_ENDED),
+        ("[in#0/concat @ 0x1] [error] Error during demuxing: Input/output error", GapReason.SOURCE_ENDED),
+        ("[in#0 @ 0x1] [error] Error opening input: Protocol not found", GapReason.UNSUPPORTED),
+        ("[udp @ 0x1] [error] bind failed: Address already in use", GapReason.SOURCE_REFUSED),
+        (
+            "[srt @ 0x1] [error] Connection to srt://h:1?passphrase=x failed: Input/output error",
+            GapReason.SOURCE_REFUSED,
+        ),
+        (
+            "15:37:51.745278/SRT:RcvQ:w1!W:SRT.cn: @3: rejecting per reception: ERROR:BADSECRET",
+            GapReason.SOURCE_DENIED,
+        ),
+        ("[rtsp @ 0x1] [info] Status 302: Redirecting to rtsp://10.0.0.1/x", GapReason.EGRESS_DENIED),
         ("[error] Something nobody has seen yet", GapReason.UNKNOWN),
     ],
 )
@@ -98,6 +110,43 @@ def test_an_exact_failure_is_not_replaced_by_general_last_words():
     )
 
     assert report.failure.reason is GapReason.DNS
+
+
+@pytest.mark.parametrize("protocol", ["udp", "srt"])
+@pytest.mark.parametrize("what", ["Error during demuxing", "Error opening input"])
+def test_an_error_of_input_is_a_silence_where_there_is_no_connection(protocol, what):
+    """A time-out has no other name there."""
+    assert (
+        told(f"[in#0 @ 0x1] [error] {what}: Input/output error", protocol=protocol).failure.reason
+        is GapReason.STALLED
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "15:37:51.745278/SRT:RcvQ:w1!W:SRT.cn: @3: rejecting per reception: ERROR:BADSECRET",
+        "[rtsp @ 0x1] [info] Status 302: Redirecting to rtsp://10.0.0.1/x",
+    ],
+)
+def test_what_follows_from_a_last_word_does_not_replace_it(line):
+    """That a connection failed, or was refused, is what comes of it."""
+    assert (
+        told(f"{line}\n[tcp @ 0x1] [error] Connection to tcp://h:1 failed: Connection refused").failure
+        == told(line).failure
+    )
+
+
+def test_media_forgives_a_failure_but_not_the_last():
+    """What was held back comes out after ffmpeg has said why it ends."""
+    report = told("[tcp @ 0x1] [error] Connection timed out")
+    report.recover()
+    assert report.failure is None
+
+    report.read("[in#0/rtsp @ 0x1] [error] Error during demuxing: Connection timed out")
+    report.recover()
+
+    assert report.failure.reason is GapReason.STALLED
 
 
 def test_no_address_and_no_credentials_are_in_a_detail():

@@ -98,7 +98,7 @@ class FfmpegSource:
         self._is_closing = False
         self._has_media = False
         secrets = (address.credentials.username, address.credentials.password) if address.credentials else ()
-        self._report = Report(secrets=tuple(filter(None, secrets)))
+        self._report = Report(tuple(filter(None, secrets)), address.url.partition("://")[0])
         self._lines = Lines()
 
     async def events(self) -> AsyncGenerator[Event]:
@@ -191,7 +191,9 @@ class FfmpegSource:
             for title in titles:
                 yield Title(title)
             data = child.read_output(READ_BYTES)
-            if data == b"":
+            if self._report.is_led_away:
+                child.kill()
+            if data == b"" or self._report.is_led_away:
                 return
             if data is not None:
                 for event in self._media(data, info):
@@ -201,7 +203,7 @@ class FfmpegSource:
             await self._clock.sleep(self._tick(len(data or b""), said))
 
     def _media(self, data: bytes, info: MediaInfo) -> list[Event]:
-        self._report.failure = None  # whatever it complained of, it got over it
+        self._report.recover()
         if self._proxy is not None:
             self._proxy.refused = None
         chunk = Chunk(data, self._clock.monotonic())
@@ -225,7 +227,7 @@ class FfmpegSource:
 
     def _failure(self, status: int | None) -> Failure:
         """ffmpeg exits 0 for an end, a reset and a stall alike, so its words count for more than its status."""
-        if status is not None and status < 0:
+        if status is not None and status < 0 and not self._report.is_led_away:
             return Failure(GapReason.CAPTURE_CRASHED, f"ffmpeg was ended by signal {-status}.")
         failure = self._refusal() or self._report.failure
         if failure is not None:
