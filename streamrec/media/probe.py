@@ -92,7 +92,7 @@ async def _run(
     child = Child(command, register=register, limits=CONNECTING, told=told)
     lines, deadline = Lines(), clock.monotonic() + timeout_seconds
     try:
-        while not (report.is_mapped or report.is_led_away) and clock.monotonic() < deadline:
+        while not (report.is_mapped or report.must_end) and clock.monotonic() < deadline:
             said = child.read_errors(_READ_BYTES)
             if said == b"":
                 return await child.ended(clock, 1.0)
@@ -111,7 +111,7 @@ def _failed(protocol: str, failure: Failure) -> MediaInfo:
 
 def describe(protocol: str, report: Report, status: int | None) -> MediaInfo:
     """What an ffmpeg has said of a stream reached over `protocol`; `status` if it ended by itself. Pure."""
-    if not report.is_mapped or report.is_led_away:
+    if not report.is_mapped or report.must_end:
         return _failed(protocol, report.failure or _silent(status))
     video, audio = report.video, report.audio
     info = MediaInfo(

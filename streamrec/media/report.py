@@ -125,8 +125,12 @@ _LED_AWAY: Final = re.compile(r"Status 3\d\d: Redirecting to ")
 _ELSEWHERE: Final = Failure(
     GapReason.EGRESS_DENIED, "The server sends elsewhere, which is not followed over RTSP."
 )
+# Muxers put each packet behind the one before, so that media after a jump would last no time at all.
+_STAMPS: Final = re.compile(r"Non-monoton\w+ DTS.{0,40}; previous: (-?\d{1,18}), current: (-?\d{1,18});")
+_BACK_TICKS: Final = 90_000  # a second of MPEG-TS; less is the disorder of a seam
+_BACK: Final = Failure(GapReason.SOURCE_ERROR, "The stream's time stamps went back.")
 _WRONG_PASSPHRASE: Final = Failure(GapReason.SOURCE_DENIED, "The passphrase is wrong, or missing.")
-_LAST_WORDS: Final = (_ELSEWHERE, _WRONG_PASSPHRASE)  # what ffmpeg says after these follows from them
+_LAST_WORDS: Final = (_ELSEWHERE, _BACK, _WRONG_PASSPHRASE)  # what ffmpeg says after these follows from them
 _SRT_DENIED: Final = re.compile(r"/SRT:.*\b(BADSECRET|UNSECURE)\b")
 _GENERIC: Final = frozenset({GapReason.NOT_MEDIA, GapReason.STALLED, GapReason.UNKNOWN})
 
@@ -143,8 +147,8 @@ class Report:
     title: str | None = None
     failure: Failure | None = None
     is_mapped: bool = False
-    is_led_away: bool = False
-    """An RTSP server has named another address, and ffmpeg goes there unasked: end it."""
+    must_end: bool = False
+    """What comes from here on is of no use, and ffmpeg does not know: end it."""
     _is_over: bool = False
     _streams: dict[int, Stream] = field(default_factory=dict)
     _selected: list[int] = field(default_factory=list)
@@ -171,7 +175,9 @@ class Report:
             return None
         text = match["text"]
         if _LED_AWAY.match(text):
-            self.is_led_away, self.failure = True, _ELSEWHERE
+            self.must_end, self.failure = True, _ELSEWHERE
+        if (stamps := _STAMPS.match(text)) and int(stamps[1]) - int(stamps[2]) > _BACK_TICKS:
+            self.must_end, self.failure = True, _BACK
         announced = _TITLE.match(text)
         if announced:
             self.title = announced[1]
@@ -184,7 +190,7 @@ class Report:
 
     def recover(self) -> None:
         """Media has come: whatever it complained of, it got over it, unless this was held back to its end."""
-        if not self._is_over:
+        if not (self._is_over or self.must_end):
             self.failure = None
 
     def _hear_srt(self, line: str) -> None:

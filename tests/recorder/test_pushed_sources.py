@@ -86,6 +86,7 @@ def _attempts(stack: ExitStack, folder: Path, clip: clips.Clip, inside: Scripted
     dying, halting = (stack.enter_context(pushed.rtsp(folder, clip, is_watched=False)) for _ in range(2))
     safe, srt_dying, srt_halting = (stack.enter_context(pushed.srt(folder, clip, w)) for w in (PASSPHRASE, "", ""))
     other = stack.enter_context(pushed.srt(folder, clip, PASSPHRASE))
+    back = stack.enter_context(pushed.srt(folder, clip, PASSPHRASE, start=30))
     sent, ending = (stack.enter_context(pushed.udp(folder, clip)) for _ in range(2))
     away = f"Location: rtsp://{inside.authority}/x"
     leading = stack.enter_context(serving([f"RTSP/1.0 302 Moved\r\nCSeq: 1\r\n{away}\r\n\r\n".encode(), End.HOLD]))
@@ -107,6 +108,7 @@ def _attempts(stack: ExitStack, folder: Path, clip: clips.Clip, inside: Scripted
         "srt, away": Attempt(f"srt://{nobody}"),
         "srt, dies": Attempt(srt_dying.url, act=_ended(srt_dying, signal.SIGKILL)),
         "srt, halts": Attempt(srt_halting.url, act=_ended(srt_halting, signal.SIGSTOP)),
+        "srt, goes back": Attempt(back.url, act=lambda: _begin_anew(stack, folder, clip, back)),
         "udp": Attempt(sent.url),
         "udp, away": Attempt(f"udp://{nobody}"),
         "udp, ends": Attempt(ending.url, act=_ended(ending, signal.SIGKILL)),
@@ -115,6 +117,13 @@ def _attempts(stack: ExitStack, folder: Path, clip: clips.Clip, inside: Scripted
 
 def _ended(television: Television, number: signal.Signals) -> Callable[[], None]:
     return lambda: television.process.send_signal(number)
+
+
+def _begin_anew(stack: ExitStack, folder: Path, clip: clips.Clip, television: Television) -> None:
+    """The encoder is started again, and knows nothing of the time that was."""
+    assert television.feeding is not None
+    television.feeding.kill()
+    stack.enter_context(pushed.udp(folder, clip, television.fed))
 
 
 async def _happen(told: Story, clip: clips.Clip) -> None:
@@ -186,6 +195,7 @@ def test_the_station_s_own_frames_come_through(story: Story, name: str, tmp_path
         ("srt, away", GapReason.SOURCE_REFUSED, "The server did not answer, or turned the call away."),
         ("srt, dies", GapReason.STALLED, "Nothing came for too long."),
         ("srt, halts", GapReason.STALLED, "Nothing came for too long."),
+        ("srt, goes back", GapReason.SOURCE_ERROR, "The stream's time stamps went back."),
         ("udp, away", GapReason.STALLED, "Nothing came for too long."),
         ("udp, ends", GapReason.STALLED, "Nothing came for too long."),
     ],
@@ -197,7 +207,9 @@ def test_what_goes_wrong_is_told(story: Story, name: str, reason: GapReason, det
     assert (closed.reason, closed.detail) == (reason, detail)
 
 
-@pytest.mark.parametrize("name", ["rtsp, dies", "rtsp, halts", "srt, dies", "srt, halts", "udp, ends"])
+@pytest.mark.parametrize(
+    "name", ["rtsp, dies", "rtsp, halts", "srt, dies", "srt, halts", "srt, goes back", "udp, ends"]
+)
 def test_a_server_that_is_gone_is_noticed(story: Story, name: str):
     """Twice five seconds of silence at the most, over RTSP; a capture's watchdog waits for less."""
     assert story.attempts[name].took < 13

@@ -26,6 +26,9 @@ class Television:
     url: str
     port: int
     process: subprocess.Popen[bytes]
+    fed: int = 0
+    """The UDP port on which its server is given what it plays, by a process of its own."""
+    feeding: subprocess.Popen[bytes] | None = None
 
 
 @contextmanager
@@ -59,32 +62,39 @@ def _viewer(folder: Path, url: str) -> Iterator[None]:
 
 
 @contextmanager
-def srt(folder: Path, clip: Clip, passphrase: str = "") -> Iterator[Television]:
+def srt(folder: Path, clip: Clip, passphrase: str = "", *, start: int = 0) -> Iterator[Television]:
     """srt-live-transmit, which one caller at a time may call, fed over UDP."""
     program = programs.needed("srt-live-transmit", "srt-tools")
     fed, port = programs.free_port(), programs.free_port()
     secret = f"&passphrase={passphrase}" if passphrase else ""
     command = [program, "-q", f"udp://127.0.0.1:{fed}", f"srt://127.0.0.1:{port}?mode=listener{secret}"]
-    with programs.running(command, folder / f"srt-{port}.log") as process, udp(folder, clip, fed):
-        yield Television(f"srt://127.0.0.1:{port}{secret.replace('&', '?')}", port, process)
+    url = f"srt://127.0.0.1:{port}{secret.replace('&', '?')}"
+    with (
+        programs.running(command, folder / f"srt-{port}.log") as process,
+        udp(folder, clip, fed, start=start) as feed,
+    ):
+        yield Television(url, port, process, fed, feed.process)
 
 
 @contextmanager
-def udp(folder: Path, clip: Clip, port: int = 0) -> Iterator[Television]:
-    """ffmpeg, which sends MPEG-TS to a port at its own pace, whether anybody is there or not."""
+def udp(folder: Path, clip: Clip, port: int = 0, *, start: int = 0) -> Iterator[Television]:
+    """ffmpeg, which sends MPEG-TS to a port at its own pace, whether anybody is there or not.
+
+    It begins `start` seconds into the clip, and its time stamps say so.
+    """
     port = port or programs.free_port()
     url = f"udp://127.0.0.1:{port}"
     command = [
         programs.ffmpeg(),
-        "-hide_banner",
         "-loglevel",
         "warning",
+        "-ss",
+        str(start),
         "-re",
         "-i",
         str(clip.path),
-        "-c",
-        "copy",
+        "-copyts",
     ]
-    command += ["-map", "0:v", "-map", "0:a", "-f", "mpegts", f"{url}?pkt_size=1316"]
+    command += ["-c", "copy", "-map", "0:v", "-map", "0:a", "-f", "mpegts", f"{url}?pkt_size=1316"]
     with programs.running(command, folder / f"udp-{port}.log") as process:
         yield Television(url, port, process)

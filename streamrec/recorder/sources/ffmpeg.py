@@ -191,9 +191,9 @@ class FfmpegSource:
             for title in titles:
                 yield Title(title)
             data = child.read_output(READ_BYTES)
-            if self._report.is_led_away:
+            if self._report.must_end:
                 child.kill()
-            if data == b"" or self._report.is_led_away:
+            if data == b"" or self._report.must_end:
                 return
             if data is not None:
                 for event in self._media(data, info):
@@ -227,7 +227,7 @@ class FfmpegSource:
 
     def _failure(self, status: int | None) -> Failure:
         """ffmpeg exits 0 for an end, a reset and a stall alike, so its words count for more than its status."""
-        if status is not None and status < 0 and not self._report.is_led_away:
+        if status is not None and status < 0 and not self._report.must_end:
             return Failure(GapReason.CAPTURE_CRASHED, f"ffmpeg was ended by signal {-status}.")
         failure = self._refusal() or self._report.failure
         if failure is not None:
