@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,3 +154,16 @@ def test_stretches_read_as_one_file(tmp_path: Path) -> None:
         assert file.read() == bytes([97, 98, 99])
         file.seek(5)
         assert file.read(2) == bytes([90, 91])
+
+
+def test_a_decoder_can_neither_connect_nor_write_nor_start_anything(decoders: Decoders, folder: Path) -> None:
+    """Whoever takes it over has what it was given."""
+    decoders.peaks(whole(folder / "radio.mp3"), "mp3")
+    pool = decoders._pool._pool_manager.worker_manager.workers
+    (pid,) = list(pool)
+
+    status = Path(f"/proc/{pid}/status").read_text()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+
+    assert {"NoNewPrivs:\t1", "Seccomp:\t2"} <= set(status.splitlines())
+    assert re.search(r"Max file size +0 +0", limits)
