@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from streamrec.framing.essence import essence
@@ -20,6 +21,7 @@ FEWEST: Final = 4  # units that are alike ...
 SHORTEST: Final = FLICKS * 2 // 25  # ... and last so long in all: four frames of any usual radio
 ENOUGH: Final = FLICKS  # so much is no accident, however few the units
 PLACES: Final = 4  # looked at more closely, the likeliest first
+REACH: Final = FLICKS // 4  # by which a wall clock may be wrong about the seam
 
 
 class Mark(NamedTuple):
@@ -55,6 +57,37 @@ def last(marks: Iterable[Mark]) -> list[Mark]:
         while length > TAIL and len(kept) > 1:
             length -= kept.popleft().duration
     return list(kept)
+
+
+def seam(tail: Tail, units: Sequence[Unit], about: int) -> int | None:
+    """How many of an attempt's first `units` are archived, where the clock says that `about` flicks of them are.
+
+    For a burst that reaches back to the archive's last few units only: too few to prove anything without a clock,
+    which in its turn is not exact to a unit. Near the place that it names, the one place is believed up to which
+    all are the archive's last, one after the other, and one of them is unlike all others. None if there is none.
+    """
+    new = [mark(tail.format, unit) for unit in _until(units, about + REACH)]
+    once = _single(tail.marks) & _single(new)
+    ours, theirs = ([each.digest for each in marks] for marks in (new, tail.marks))
+    lengths = accumulate(each.duration for each in new)
+    near = [count for count, length in enumerate(lengths, start=1) if abs(length - about) <= REACH]
+    alike = [count for count in near if ours[:count] == theirs[-count:] and not once.isdisjoint(ours[:count])]
+    return alike[0] if len(alike) == 1 else None
+
+
+def knows(tail: Tail, unit: Unit) -> bool:
+    """Whether the archive's end has a unit like this one."""
+    return mark(tail.format, unit).digest in {each.digest for each in tail.marks}
+
+
+def _until(units: Sequence[Unit], end: int) -> Sequence[Unit]:
+    """The units that begin before `end` flicks."""
+    starts = accumulate((unit.duration for unit in units), initial=0)
+    return [unit for unit, start in zip(units, starts, strict=False) if start < end]
+
+
+def _single(marks: Iterable[Mark]) -> set[bytes]:
+    return {digest for digest, count in Counter(each.digest for each in marks).items() if count == 1}
 
 
 class Rejoin:

@@ -14,7 +14,7 @@ from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Opened
 from streamrec.recorder.facts import RunStarted, SegmentClosed
 from streamrec.recorder.holes import Holes
-from streamrec.recorder.rejoin import Rejoin, Tail
+from streamrec.recorder.rejoin import Rejoin, Tail, knows, seam
 from streamrec.recorder.runclock import RunClock
 from streamrec.recorder.status import BitRate
 from streamrec.recorder.tools import Order, Tools
@@ -193,10 +193,13 @@ class Take:
     def start_after(self, covered_until: datetime) -> datetime | None:
         """Drop what is archived already; when the first unit that may begin a file begins, if there is one.
 
-        By the clock, because the archive's end was not found.
+        By the clock, because the archive's end was not found; to the frame where a little of that came after all.
         """
         assert self._clock is not None
-        self._rejoin = None
+        tail, self._rejoin = self._tail_to_find, None
+        if tail is not None and tail.end_time == covered_until and self._meets(tail):
+            self._clock.align(self._position, covered_until)
+            return covered_until
         while self._held:
             start = self._clock.wall(self._position)
             if self._held[0].is_cut and start >= covered_until:
@@ -210,6 +213,18 @@ class Take:
                 self._held.extendleft(reversed([first, *rest]))  # the bytes are as many as before
             self._drop_first()
         return None
+
+    def _meets(self, tail: Tail) -> bool:
+        """Whether what is held goes on where the archive ends, by clock and frames; drops what is archived."""
+        assert self._clock is not None
+        about = round((tail.end_time - self._clock.wall(self._position)).total_seconds() * FLICKS)
+        first = self._held[0]
+        if 0 < about <= SEAM.total_seconds() * FLICKS and first.is_cut and not knows(tail, first):
+            return True  # the clock is a little off: nothing of what came is archived
+        archived = seam(tail, [*self._held], about)
+        for _ in range(archived or 0):
+            self._drop_first()
+        return archived is not None and bool(self._held)
 
     def kept(self) -> Take:
         """What goes on being held for a hand-over: the last of one even stretch of media, from a cut on."""

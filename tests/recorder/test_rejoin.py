@@ -139,6 +139,33 @@ def test_a_break_within_the_burst_costs_no_frame(tmp_path: Path, burst: float, p
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("overlap", [0, 1, 2, 3])
+@pytest.mark.parametrize("lag", [-0.04, -0.02, 0.0, 0.02, 0.04])
+def test_a_burst_that_barely_reaches_the_archives_end_costs_no_frame(
+    tmp_path: Path, overlap: int, lag: float
+) -> None:
+    """Too few frames to be sure of the place, and a clock that is off: together they know the frame."""
+
+    async def scenario(stage: Stage) -> None:
+        radio = Radio(stage)
+        stage.start()
+        await radio.connect(burst=4)
+        await radio.play(12)
+        await radio.end()
+        end = radio.live
+        await stage.clock.advance(3)
+        missed = round((stage.clock.monotonic() - lag + 100) / FRAME_SECONDS) - end
+        await radio.connect(burst=(missed + overlap) * FRAME_SECONDS, lag=lag)
+        await radio.play(12)
+        await stage.stop()
+
+        assert jumps(archived(stage)) == []
+        assert meet(stage)
+        assert later_gaps(stage) == []
+
+    play(tmp_path, scenario)
+
+
 def test_the_run_goes_on_before_the_burst_is_known_to_be_over(tmp_path: Path) -> None:
     """A known place needs no anchor: the first write is the next tick's."""
 

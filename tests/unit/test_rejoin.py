@@ -31,6 +31,11 @@ def tone(length: int, period: int = 10) -> list[bytes]:
     return [b"tone %d" % (number % period) for number in range(length)]
 
 
+def tail_of(words: Sequence[bytes]) -> Tail:
+    """The end of an archive of these."""
+    return Tail(FileFormat.MP3, [rejoin.mark(FileFormat.MP3, unit) for unit in units(words)], NOON)
+
+
 def joined(old: Sequence[bytes], new: Sequence[bytes], *, chunk: int = 7, duration: int = FRAME) -> Rejoin:
     """What is made of `new`, fed in pieces, until it is decided."""
     marks = rejoin.last(rejoin.mark(FileFormat.MP3, unit) for unit in units(old, duration))
@@ -149,3 +154,26 @@ def test_the_tail_is_bounded_in_time_and_in_number() -> None:
 
     assert len(rejoin.last(long)) == 60
     assert len(rejoin.last(short)) == rejoin.TAIL_UNITS
+
+
+@given(st.integers(0, 1000), st.integers(1, 10), st.integers(-10, 10))
+def test_where_the_clock_is_near_a_single_frame_in_common_tells_the_place(
+    end: int, alike: int, error: int
+) -> None:
+    old, new = noise(end, end + 100), noise(end + 100 - alike, end + 200)
+
+    assert rejoin.seam(tail_of(old), units(new), (alike + error) * FRAME) == alike
+
+
+@pytest.mark.parametrize("about", [-40, 0, 40, 100])
+def test_nothing_in_common_is_no_seam(about: int) -> None:
+    assert rejoin.seam(tail_of(noise(0, 100)), units(noise(101, 200)), about * FRAME) is None
+
+
+def test_a_frame_in_common_far_from_where_the_clock_says_is_an_accident() -> None:
+    assert rejoin.seam(tail_of(noise(0, 100)), units(noise(98, 200)), 40 * FRAME) is None
+
+
+@pytest.mark.parametrize("old", [[b"silence"] * 60, tone(60, 5), [*noise(0, 60), b"silence", b"silence"]])
+def test_what_occurs_more_than_once_is_no_seam_even_near_the_clock(old: list[bytes]) -> None:
+    assert rejoin.seam(tail_of(old), units([*old[-1:], *noise(500, 600)]), FRAME) is None
