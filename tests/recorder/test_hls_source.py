@@ -285,6 +285,40 @@ def test_a_jump_of_the_numbers_alone_is_no_hole(origin: Origin, folder: Path, cu
     assert (data(events), skips(events), runs(events)) == (files(folder, cut, 2, 8), [], 2)
 
 
+def test_a_jump_of_the_numbers_of_all_that_is_listed_repeats_no_segment(
+    origin: Origin, folder: Path, cut: list[Piece]
+):
+    """The whole window has higher numbers: what was fetched under the lower ones is known by its bytes."""
+    show = origin.show(Show(cut), folder)
+
+    def jump(events: list[Event]) -> bool:
+        if len(chunks(events)) == 4:
+            show.numbers = lambda index: 1000 + index
+        return has(8)(events)
+
+    events = heard(sources(origin), origin.url(), jump)
+
+    assert (data(events), skips(events)) == (files(folder, cut, 2, 8), [])
+
+
+def test_a_list_that_was_old_at_first_and_then_jumps_ends_the_attempt(
+    origin: Origin, folder: Path, cut: list[Piece]
+):
+    """Nobody knows how long it had stood still, so nobody can say how much is missing."""
+    show = origin.show(Show(cut), folder)
+    show.listed()
+    show.is_frozen = True
+
+    def thaw(events: list[Event]) -> None:
+        if len(chunks(events)) == 3:
+            show.first, show.is_frozen, show.began = 9, False, show.began - 9
+
+    events = heard(sources(origin), origin.url(), thaw)
+
+    assert closed(events).reason is GapReason.SOURCE_ERROR
+    assert data(events) == files(folder, cut, 2, 3)
+
+
 def test_segments_that_were_never_listed_are_a_hole(origin: Origin, folder: Path, cut: list[Piece]):
     """The window moves on by three segments in one moment; the station's clock agrees with ours on how long."""
     show = origin.show(Show(cut, dates=lambda index: f"2019-01-01T00:00:{index:02}Z"), folder)
@@ -592,11 +626,12 @@ def test_a_hostile_list_costs_little(origin: Origin, page: Callable[[], bytes]):
 
 def test_a_list_that_outruns_time_is_not_live(origin: Origin, folder: Path, cut: list[Piece]):
     """A file that is listed bit by bit would fill the disk."""
-    show = origin.show(Show([replace(cut[0], seconds=30.0, tags=("#EXTINF:30,",))] * 500), folder)
+    long = [replace(piece, seconds=30.0, tags=("#EXTINF:30,",)) for piece in cut]
+    show = origin.show(Show(long * 20), folder)
     show.target = 30
 
     def hurry(events: list[Event]) -> None:
-        show.ahead += 3
+        show.ahead += 1
 
     events = heard(sources(origin, clock=Hurried()), origin.url(), hurry)
 

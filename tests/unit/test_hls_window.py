@@ -28,7 +28,8 @@ def names(segments: object) -> list[str]:
 
 def seen(first: int, count: int) -> Seen:
     seen = Seen()
-    seen.begin(media(first, count).segments)
+    listed = media(first, count)
+    seen.begin(listed.segments, listed)
     return seen
 
 
@@ -46,9 +47,24 @@ def test_a_window_that_is_looked_at_in_time_is_seen_whole(steps: list[int], size
 
 
 def test_numbers_that_were_never_listed_are_a_jump() -> None:
-    news = seen(0, 5).news(media(8, 5), 2.0)
+    news = seen(0, 5).news(media(8, 5), 16.0)
 
     assert (news.broken, names(news.segments)) == (Break.JUMP, [f"{n}.ts" for n in range(8, 13)])
+
+
+def test_what_is_listed_anew_under_higher_numbers_is_looked_at_only_as_far_back_as_need_be() -> None:
+    news = seen(0, 50).news(media(1000, 50), 2.0)
+
+    assert (news.broken, len(news.segments)) == (Break.JUMP, 3)
+
+
+def test_bytes_are_compared_after_numbers_jumped() -> None:
+    watched = seen(0, 5)
+    assert not watched.is_known(b"news")
+
+    watched.news(media(1000, 5), 2.0)
+
+    assert watched.is_known(b"news")
 
 
 def test_an_older_list_has_no_news() -> None:
@@ -90,7 +106,17 @@ def test_another_variant_has_other_names_and_the_same_numbers() -> None:
 def test_what_is_listed_anew_is_looked_at_only_as_far_back_as_need_be() -> None:
     news = seen(1000, 50).news(media(0, 50, shift=1001), 1.0)
 
-    assert len(news.segments) == 3
+    assert names(news.segments) == ["1049.ts", "1050.ts"]
+
+
+def test_what_was_listed_before_an_attempt_began_is_old_after_a_jump_too() -> None:
+    """It was not wanted, so its bytes were never seen."""
+    watched, listed = Seen(), media(0, 8)
+    watched.begin(listed.segments[-3:], listed)
+
+    news = watched.news(media(1000, 9, shift=-1000), 2.0)
+
+    assert names(news.segments) == ["7.ts", "8.ts"]
 
 
 def test_bytes_are_compared_only_after_numbers_began_anew() -> None:

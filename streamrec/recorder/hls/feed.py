@@ -91,6 +91,7 @@ class Feed:
         self._media: Media | None = None
         self._newest: Segment | None = None
         self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
+        self._has_moved = False  # whether that is known: the first list may have been old
         self._news_at = clock.monotonic()
         self._stale_seconds = 0.0
         self._discontinuities: int | None = None
@@ -169,11 +170,14 @@ class Feed:
         is_listed = bool(from_first) and from_first[0].sequence == self._first
         segments = from_first if is_listed else beginning(media, self._last, self._wanted_seconds)
         if segments:
-            self._seen.begin(segments)
+            self._seen.begin(segments, media)
         return News(segments)
 
     def _queue(self, news: News, at: float) -> None:
         newest = news.segments[-1]
+        if news.broken is not Break.NONE and not self._has_moved:
+            raise Refused(GapReason.SOURCE_ERROR, "The playlist went on elsewhere, nobody knows how much later.")
+        self._has_moved = self._newest is not None
         self._require_pace(news.segments, at)
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge

@@ -28,7 +28,7 @@ class Break(enum.Enum):
 
     NONE = "nothing"
     RESET = "the numbers began anew; some of what follows may be known"
-    JUMP = "numbers that were never listed"
+    JUMP = "numbers that were never listed, or the same segments under other numbers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,40 +81,52 @@ class Seen:
 
     def __init__(self) -> None:
         self._names: OrderedDict[int, str] = OrderedDict()
+        self._listed: set[str] = set()  # by the list before, wanted or not
         self._newest = -1
         self._lags = 0
         self._digests: deque[bytes] = deque(maxlen=MOST_DIGESTS)
         self._known: set[bytes] = set()
         self.is_deduplicating = False
-        """Whether the numbers began anew a moment ago, so that only the bytes tell what is known."""
+        """Whether the numbers broke off a moment ago, so that only the bytes tell what is known."""
 
-    def begin(self, segments: Sequence[Segment]) -> None:
-        """These are the first."""
+    def begin(self, segments: Sequence[Segment], media: Media) -> None:
+        """These are the first, of those that `media` lists."""
         self._note(segments)
+        self._listed = {each.name for each in media.segments}
 
     def forget_names(self) -> None:
         """Another variant is listed from now on: its segments have the same numbers and other names."""
         self._names = OrderedDict.fromkeys(self._names, "")
+        self._listed = set()
 
     def news(self, media: Media, since_seconds: float) -> News:
         """What is to be fetched now that `media` is listed; our last segment's end was live `since_seconds` ago.
 
-        When numbers begin anew, what stands before that was recorded already, or never wanted.
+        When numbers begin anew or jump, what stands before that was recorded already, or never wanted.
         """
+        listed, self._listed = self._listed, {each.name for each in media.segments} or self._listed
         if not media.segments:
             return News()
         if self._is_reset(media):
             self._names.clear()
             self._note(media.segments)
-            self.is_deduplicating = True
-            return News(_reaching(media.segments, since_seconds + 2 * media.target), Break.RESET)
+            return self._after_break(Break.RESET, media.segments, listed, since_seconds + 2 * media.target)
         expected = self._newest + 1
         fresh = [segment for segment in media.segments if segment.sequence >= expected]
         if not fresh:
             return News()
         self._note(fresh)
-        fresh = [*_reaching(fresh, LONGEST_REACH)]
-        return News(fresh, Break.JUMP if fresh[0].sequence > expected else Break.NONE)
+        if fresh[0].sequence > expected:
+            return self._after_break(Break.JUMP, fresh, listed, since_seconds + 2 * media.target)
+        return News(_reaching(fresh, LONGEST_REACH))
+
+    def _after_break(self, broken: Break, segments: Sequence[Segment], listed: set[str], seconds: float) -> News:
+        """The numbers mean nothing: what was listed before is old, up to the last of it, whose bytes will tell."""
+        self.is_deduplicating = True
+        known = max((at for at, each in enumerate(segments) if each.name in listed), default=None)
+        if known is not None:
+            return News(segments[known:], broken)
+        return News(_reaching(segments, min(seconds, LONGEST_REACH)), broken)
 
     def _is_reset(self, media: Media) -> bool:
         common = [segment for segment in media.segments if segment.sequence in self._names]
@@ -135,7 +147,7 @@ class Seen:
     def is_known(self, data: bytes) -> bool:
         """Whether these bytes were fetched before, under whatever number; they are known from now on.
 
-        Only right after a reset can they be.
+        Only right after a break can they be.
         """
         mark = digest(data)
         if mark in self._known:
