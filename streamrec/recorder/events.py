@@ -39,6 +39,7 @@ class Chunk:
     data: bytes
     received_at: float  # Clock.monotonic() seconds when the last byte arrived, or earlier: when its end was live
     is_edge: bool = False  # whether its end is known to have been live then, so that it anchors a run's clock
+    later_seconds: float = 0.0  # of media that was live by then, too, and comes behind it
 
 
 @dataclass(frozen=True, slots=True)

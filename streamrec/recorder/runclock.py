@@ -63,11 +63,15 @@ class RunClock:
             self.settle()
         self._newest = media
 
-    def settle(self) -> None:
-        """Anchor with what is known, because the burst or the attempt is over."""
+    def settle(self, later_seconds: float = 0.0) -> None:
+        """Anchor with what is known, because the burst or the attempt is over.
+
+        Or because the run ends within its burst: `later_seconds` of media that was live by then came behind it.
+        """
         if not self._settled:
             self._settled = True
             earliest = self._burst.earliest if math.isfinite(self._burst.earliest) else 0.0
+            earliest -= later_seconds
             self._window.add(self._burst.last_at, earliest)
             if not self._anchored:
                 self._anchored, self._seconds = True, earliest

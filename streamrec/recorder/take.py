@@ -66,6 +66,7 @@ class Take:
         self._rate = BitRate()
         self._written_at = float("-inf")
         self._received_at = 0.0
+        self._later_seconds = 0.0
         self._next_units: list[Unit] = []
         self._was_rejoined = False
         self._holes = Holes() if opened.source in UNSTAMPED else None
@@ -107,6 +108,7 @@ class Take:
     def receive(self, chunk: Chunk) -> bool:
         """Take bytes in; whether any media has been understood yet."""
         self._received_bytes += len(chunk.data)
+        self._later_seconds = chunk.later_seconds
         self._take_in(self._framer.feed(chunk.data), chunk.received_at)
         if chunk.is_edge:
             self.settle()
@@ -158,7 +160,7 @@ class Take:
         """Once the archive's end is among the units: go on behind it, at exactly the time where it ends."""
         assert self._clock is not None
         if self._held_bytes > HELD_BYTES:
-            self._clock.settle()
+            self.settle()
         rejoin = self._rejoin
         if rejoin is None or rejoin.is_over:
             return
@@ -245,7 +247,7 @@ class Take:
     def settle(self) -> None:
         """The attempt is over: what was held back gets the best clock there is."""
         if self._clock is not None:
-            self._clock.settle()
+            self._clock.settle(self._later_seconds)
 
     def flush(self) -> None:
         """The stream is over: whole units that the framer still has, but not what nobody can say the time of."""

@@ -92,13 +92,24 @@ class Recorded:
 
 
 def recorded(
-    folder: Path, origin: Origin, enough: Callable[[], bool], *, after: Recorded | None = None
+    folder: Path,
+    origin: Origin,
+    enough: Callable[[], bool],
+    *,
+    after: Recorded | None = None,
+    down: timedelta | None = None,
 ) -> Recorded:
-    """Record until it is `enough`; `after` is what an earlier recorder left behind."""
-    return asyncio.run(asyncio.wait_for(_recorded(folder, origin, enough, after), 60))
+    """Record until it is `enough`; `after` is what an earlier recorder left behind, or it was `down` so long."""
+    return asyncio.run(asyncio.wait_for(_recorded(folder, origin, enough, after, down), 60))
 
 
-async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], after: Recorded | None) -> Recorded:
+async def _recorded(
+    folder: Path,
+    origin: Origin,
+    enough: Callable[[], bool],
+    after: Recorded | None,
+    down: timedelta | None,
+) -> Recorded:
     clock = SystemClock()
     spool, archive = Spool(folder / "spool"), Tree(folder / "archive")
     resolver = Resolver(clock, (origin.authority,))
@@ -116,8 +127,8 @@ async def _recorded(folder: Path, origin: Origin, enough: Callable[[], bool], af
             recorder_id=uuid4(),
         )
         order = Order(7, "aaaaaaaaaa", Address(origin.url()), 5)
-        until = after.closed[-1].end_time if after else clock.now()
-        reason = GapReason.RECORDER_DOWN if after else GapReason.STARTING
+        until = after.closed[-1].end_time if after else clock.now() - (down or timedelta())
+        reason = GapReason.RECORDER_DOWN if after or down else GapReason.STARTING
         end = tail.end(after.closed) if after else tail.NOTHING
         capture = Capture(order, tools, covered_until=until, reason=reason, archived=end)
         task = asyncio.create_task(capture.run())
@@ -214,6 +225,24 @@ def test_a_discontinuity_of_the_time_stamps_loses_no_time(
     assert result.gaps == []
     assert starts[1:] == ends[:-1]
     assert abs(ends[-1] - on_air(show, result.frames(television)[-1] + 1)) <= NEAR
+
+
+def test_a_discontinuity_within_the_first_window_is_told_at_its_time(
+    origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
+):
+    """The run before it ends while most of the window is still to come; nobody may take that for late."""
+    show = origin.show(Show(cut, ahead=8, window=8, discontinuities={6}), folder)
+
+    result = recorded(tmp_path, origin, fetched(origin, cut, 10), down=timedelta(minutes=1))
+
+    numbers = result.frames(television)
+    starts = [clips.numbered(clips.frame_hashes(path, video=True)[:1], television)[0] for path in result.paths]
+    off = [fact.start_time - on_air(show, n) for fact, n in zip(result.closed, starts, strict=True)]
+    assert successive(numbers)
+    assert numbers[0] < 6 * VIDEO_RATE
+    assert result.runs == 2
+    assert [gap.reason for gap in result.gaps] == [GapReason.RECORDER_DOWN]
+    assert max(map(abs, off)) <= NEAR, off
 
 
 def test_fragments_are_recorded_and_play(origin: Origin, television: Clip, tmp_path: Path):

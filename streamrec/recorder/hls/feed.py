@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from streamrec.clock import Clock
@@ -42,6 +42,7 @@ class Fetched:
     listed_at: float  # monotonic seconds: by then its end had been live
     is_edge: bool  # whether its end was live just then
     begins_run: bool  # whether another run must begin with it
+    later_seconds: float  # of media that was listed behind it by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class _Due:
     listed_at: float
     is_edge: bool
     begins_run: bool
+    later_seconds: float
 
 
 class Feed:
@@ -118,7 +120,7 @@ class Feed:
             if self._holes:
                 self._begins_run = True
                 return self._holes.popleft()
-            if not self._due:
+            if not self._due or self._waits_for_edge:
                 await self._look()
                 continue
             step = await self._take(self._due[0])
@@ -127,6 +129,11 @@ class Feed:
                 return step
 
     # --- the playlist
+
+    @property
+    def _waits_for_edge(self) -> bool:
+        """Whether a run will end among the first segments: its time must be known before those behind it come."""
+        return not self._has_moved and any(due.begins_run for due in self._due)
 
     @property
     def _target(self) -> float:
@@ -186,9 +193,13 @@ class Feed:
             hole = self._hole(news.segments, when)
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
+        later = sum(segment.duration for segment in news.segments)
+        self._due = deque(_listed_again(due, when, due.later_seconds + later) for due in self._due)
         for segment in news.segments:
             is_edge = edge is not None and segment is newest
-            self._due.append(_Due(segment, self._lists.address, when, is_edge, self._is_cut(segment)))
+            later -= segment.duration
+            due = _Due(segment, self._lists.address, when, is_edge, self._is_cut(segment), later)
+            self._due.append(due)
         self._newest, self._newest_at, self._news_at = newest, when, at
 
     def _require_pace(self, segments: Sequence[Segment], at: float) -> None:
@@ -266,7 +277,7 @@ class Feed:
         begins_run = self._begins_run or due.begins_run or init != self._init
         self._begins_run, self._init = False, init
         self._last = Last(segment.sequence, segment.name)
-        return Fetched(segment, init, data, due.listed_at, due.is_edge, begins_run)
+        return Fetched(segment, init, data, due.listed_at, due.is_edge, begins_run, due.later_seconds)
 
     def _missed(self, due: _Due, detail: str) -> Missing:
         self._begins_run = True
@@ -308,6 +319,11 @@ class Feed:
         url = resolve(base, part.uri)
         seconds = max(2 * self._target, 5.0)
         return (await self._session.get(url, most_bytes=most_bytes, seconds=seconds, span=span)).body
+
+
+def _listed_again(due: _Due, when: float, later_seconds: float) -> _Due:
+    """What waited for the next list, by whose end it is known better when it was live."""
+    return replace(due, listed_at=when, is_edge=False, later_seconds=later_seconds)
 
 
 def _require_live(media: Media) -> None:

@@ -150,7 +150,7 @@ def _told(step: Step) -> Iterator[Event]:
         yield _opened(step)
         if step.init:
             yield Chunk(step.init, step.listed_at)
-    yield Chunk(step.data, step.listed_at, step.is_edge)
+    yield Chunk(step.data, step.listed_at, step.is_edge, step.later_seconds)
 
 
 def _opened(step: Fetched) -> Opened:

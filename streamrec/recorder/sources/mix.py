@@ -173,7 +173,7 @@ class Duet:
         image = picture.init + picture.data if is_first else picture.data
         sound = b"".join(_with_init(sounds, is_first))
         data = await self._mixer.mix(image, sound)
-        return [*events, Chunk(data, picture.listed_at, picture.is_edge and bool(data))]
+        return [*events, Chunk(data, picture.listed_at, picture.is_edge and bool(data), picture.later_seconds)]
 
     async def _ended(self, step: Fetched | Missing) -> AsyncGenerator[Event]:
         """A run ends: first what is still in the mixer."""
