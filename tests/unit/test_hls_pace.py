@@ -41,6 +41,15 @@ def test_the_first_segment_that_appears_is_seen_closely(length: float, part: flo
     assert abs(seen - appeared) <= max(0.25, length / 8) / 2 + 1e-6
 
 
+def test_looks_that_are_far_apart_tell_no_end_until_two_are_close() -> None:
+    pace = Pace()
+
+    assert pace.news(0.0, 1.0, 1.0) is None
+    assert pace.news(0.9, 1.0, 1.0) is None
+    pace.nothing(1.8, 1.0)
+    assert pace.news(2.0, 1.0, 1.0) == pytest.approx(1.9)
+
+
 @given(st.sampled_from([2.0, 6.0]), st.floats(0, 1))
 def test_lists_are_loaded_about_once_a_segment(length: float, part: float) -> None:
     looks, _ = follow(length, -part * length, 40)

@@ -29,7 +29,8 @@ class Pace:
     def news(self, at: float, seconds: float, target: float) -> float | None:
         """The list that was there at `at` ends with a new segment of `seconds`; when that was live at its end.
 
-        None for the first list: its end may have been live long ago.
+        None for the first list, whose end may have been live long ago, and as long as looks are far apart, as on a
+        machine that is too busy: an end that is taken for exact holds for the whole run.
         """
         before, self._before = self._before, at
         seconds = min(seconds, target) or target
@@ -40,7 +41,7 @@ class Pace:
         self._is_sought = before is None or (self._is_sought and not is_close)
         self._looks = 0
         self._due = at + self._step if self._is_sought else planned + seconds * (1 - _EARLIER)
-        if before is None:
+        if before is None or self._is_sought:
             return None
         return (before + at) / 2 if is_close else at
 
