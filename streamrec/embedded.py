@@ -31,6 +31,7 @@ ROLE = "streamrec"
 START_SECONDS = 120.0  # crash recovery replays the write-ahead log first
 STOP_SECONDS = 20.0
 ORPHAN_SECONDS = 10.0
+KILLED_SECONDS = 0.2  # until another start
 LOG_BYTES = 5_000_000
 _STATUS_LINE = 7  # of postmaster.pid, counted from 0: LOCK_FILE_LINE_PM_STATUS in PostgreSQL's pidfile.h
 
@@ -117,14 +118,17 @@ def stop(settings: Settings) -> None:
 
 
 def _start(settings: Settings) -> None:
-    deadline = time.monotonic() + ORPHAN_SECONDS
+    began = time.monotonic()
     while True:
         _clear_left_overs(settings)
         _launch(settings)
         if _answers(settings):
             return
+        if _was_killed(settings) and time.monotonic() < began + START_SECONDS:
+            time.sleep(KILLED_SECONDS)  # who is short of memory kills; that is no reason to give the instance up
+            continue
         # The sessions of a killed server hold its shared memory until they notice.
-        if "shared memory block" not in _last_words(settings) or time.monotonic() > deadline:
+        if "shared memory block" not in _last_words(settings) or time.monotonic() > began + ORPHAN_SECONDS:
             raise NotReady(
                 f"The embedded PostgreSQL does not start; see {_log(settings)}, or name a server in DATABASE_URL."
                 f" Its last words: {_last_words(settings)}"
@@ -172,6 +176,13 @@ def _answers(settings: Settings) -> bool:
         else:
             return True
     return False
+
+
+def _was_killed(settings: Settings) -> bool:
+    """Whether the server that we launched, or its recovery, was ended by SIGKILL."""
+    child = _children.get(settings.postgres_dir)
+    is_killed = child is not None and child.poll() == -signal.SIGKILL
+    return is_killed or "terminated by signal 9" in _last_words(settings)
 
 
 def _await_end(settings: Settings, pid: int, seconds: float) -> bool:

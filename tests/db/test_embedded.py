@@ -7,8 +7,9 @@ import os
 import pwd
 import signal
 import tempfile
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -65,6 +66,29 @@ def test_it_keeps_what_was_stored_and_sorts_and_folds_the_same_everywhere(here: 
         assert ask(here, "SELECT number FROM kept") == 1
         assert ask(here, "SELECT lower('ΡΑΔΙΟ') = 'ραδιο' AND 'B' < 'a'") is True
         assert ask(here, "SELECT current_setting('data_checksums')") == "on"
+
+
+def test_one_that_is_killed_while_it_starts_is_started_again(here: Settings) -> None:
+    """Whoever starts it would take the whole instance along."""
+    killed: list[psutil.Process] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 30
+        while not killed and time.monotonic() < deadline:
+            with suppress(OSError, ValueError, psutil.NoSuchProcess, IndexError):
+                found = postmaster(here)
+                found.kill()
+                killed.append(found)
+
+    with embedded.running(here):
+        pass
+    killer = threading.Thread(target=kill)
+    killer.start()
+
+    with embedded.running(here):
+        killer.join()
+        assert postmaster(here) != killed[0]
+        assert ask(here, "SELECT 1") == 1
 
 
 def test_only_the_owner_can_reach_it(here: Settings) -> None:
