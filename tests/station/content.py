@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from streamrec.framing import framer_for
 from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
-from tests.station.mount import Mount
+
+
+class Told(Protocol):
+    """A programme whose frames can be told apart."""
+
+    def number_of(self, frame: bytes, /) -> int | None:
+        """Which frame these bytes are, to the last bit."""
+        ...
+
+
+class Part(Protocol):
+    """A programme that was on air for a while."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def programme(self) -> Told: ...
+
+
+class OnAir(Protocol):
+    """A mount, or a presentation of HLS."""
+
+    @property
+    def parts(self) -> Sequence[Part]: ...
 
 
 class Place(NamedTuple):
@@ -32,12 +57,12 @@ class Content:
 class Key:
     """Tells the frames of one mount apart; its programmes must not repeat a frame."""
 
-    def __init__(self, mount: Mount) -> None:
+    def __init__(self, mount: OnAir) -> None:
         self._parts = list(mount.parts)
 
     def read(self, path: Path) -> Content:
         """What the file at `path` holds."""
-        framer = framer_for(FileFormat(path.suffix[1:]))
+        framer = framer_for(FileFormat(path.suffix[1:]), awaits_cut=False)
         units = [*framer.feed(path.read_bytes()), *framer.flush()]
         seconds = sum(unit.duration for unit in units) / FLICKS
         return Content(tuple(self._place(unit.data) for unit in units), seconds, framer.dropped)

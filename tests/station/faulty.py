@@ -18,6 +18,7 @@ from tests.station.ending import let_nobody_in
 from tests.station.journal import Journal
 from tests.station.mount import BURST_FRAMES, DROPPING, Fault, Mount, Refusal
 from tests.station.numbered import Numbered
+from tests.station.numbered_ts import NumberedSound
 from tests.station.playing import TICK_SECONDS, Listener
 from tests.station.programme import programme
 
@@ -27,6 +28,7 @@ _HEAD_SECONDS = 10.0
 _REFUSALS = {Fault.END: Refusal("404 Not Found"), Fault.DENY: Refusal("403 Forbidden")}
 T = TypeVar("T")
 Headers = dict[str, str]
+Endless = Numbered | NumberedSound
 
 
 class Station:
@@ -51,7 +53,7 @@ class Station:
         return f"http://127.0.0.1:{mount.door if mount else self.port}/{name}"
 
     def add(
-        self, name: str, clip: Clip | Numbered, *, burst_frames: int = BURST_FRAMES, own_door: bool = False
+        self, name: str, clip: Clip | Endless, *, burst_frames: int = BURST_FRAMES, own_door: bool = False
     ) -> Mount:
         """Put a mount on air now; with a port of its own if that is to be closed."""
         played = programme(clip.path) if isinstance(clip, Clip) else clip

@@ -8,10 +8,11 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tests.station import programs
 from tests.station.clips import Clip
@@ -139,6 +140,18 @@ class Request:
     connection: int
 
 
+class Live(Protocol):
+    """A presentation that writes its own lists and segments; tests/station/live.py."""
+
+    def answer(self, path: str, fields: Mapping[str, str], /) -> bytes:
+        """All bytes that are answered to a request for a path below its name."""
+        ...
+
+    def hangs_up(self, path: str, /) -> bool:
+        """Whether the connection ends behind this answer."""
+        ...
+
+
 class Origin:
     """Pages and folders on a loopback port, served from a thread of its own over kept connections."""
 
@@ -152,6 +165,8 @@ class Origin:
         self.hang_ups: Counter[str] = Counter()
         """How often the connection is closed behind the answer for a path."""
         self.refusal = answer(b"no", "404 Not Found")
+        self.lives: dict[str, Live] = {}
+        """What answers for all paths below a name."""
         self._connections = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
@@ -214,6 +229,9 @@ class Origin:
         self.requests.append(Request(time.time(), path, fields, number))
         writer.write(self._answer(path, fields))
         await writer.drain()
+        name, _, rest = path.partition("/")
+        if name in self.lives:
+            return not self.lives[name].hangs_up(rest)
         self.hang_ups[path] -= 1
         return self.hang_ups[path] < 0
 
@@ -223,6 +241,9 @@ class Origin:
             return self.refusal
         if path in self.pages:
             return self.pages[path](fields)
+        name, _, rest = path.partition("/")
+        if name in self.lives:
+            return self.lives[name].answer(rest, fields)
         found = next((folder / path for folder in self.folders if (folder / path).is_file()), None)
         if found is None:
             return answer(b"", "404 Not Found")

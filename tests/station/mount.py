@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 from tests.station.journal import Journal
 from tests.station.numbered import Numbered
+from tests.station.numbered_ts import NumberedSound
 from tests.station.programme import Programme
 
-Played = Programme | Numbered
+Played = Programme | Numbered | NumberedSound
 
 BURST_FRAMES = 170  # 65,280 bytes at 128 kb/s: Icecast's default burst, in whole frames
 
