@@ -1,7 +1,9 @@
 """Real file systems after a power cut: an image is copied while it is mounted, and the copy mounted elsewhere.
 
-What a copy holds is what the kernel had written to the device by then, which is what a disk would hold. Needs
-root, a loop device, and mkfs of the file system.
+What a copy holds is what the kernel had written to the device at one moment, which is what a disk would hold: the
+images lie on an XFS of their own, which copies a file at once by sharing its blocks. (One that is read while it is
+written to may have metadata from before, and a log that has let go of them.) Needs root, loop devices, xfsprogs,
+and mkfs of the file system.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,7 @@ from streamrec.settings import Settings
 from tests.crash import calls, databases, oracle, workload
 
 MEGABYTES: Final = {"ext4": 24, "xfs": 320}
+SHELF_MEGABYTES: Final = 2048  # of which as much is used as is written
 PACE_SECONDS: Final = 0.03  # after each fact; a life is over too soon to be copied in its middle
 
 
@@ -47,6 +50,17 @@ def mounted(image: Path, place: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+@contextmanager
+def shelf(folder: Path) -> Iterator[Path]:
+    """A place in which files can be copied in one moment."""
+    image, place = folder / "shelf.img", folder / "shelf"
+    with image.open("wb") as file:
+        file.truncate(SHELF_MEGABYTES << 20)
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True)
+    with mounted(image, place):
+        yield place
 
 
 def made(kind: str, folder: Path) -> Path:
@@ -71,31 +85,40 @@ def copies(settings: Settings, image: Path, folder: Path, draw: random.Random) -
     number = 0
     while process.is_alive():
         time.sleep(draw.uniform(0.0, 2 * PACE_SECONDS))
+        _signal(process.pid, signal.SIGSTOP)  # or it would tell more before the copy is made
         told += workload.received(ours)
         number += 1
         copy = folder / f"copy-{number}.img"
-        subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
+        subprocess.run(["cp", "--reflink=always", str(image), str(copy)], check=True)
+        _signal(process.pid, signal.SIGCONT)
         yield Copy(copy, list(told))
     process.join()
     process.close()
     ours.close()
 
 
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has lived to its end
+        os.kill(pid, number)
+
+
 def life(
     settings: Settings, engine: Engine, kind: str, folder: Path, draw: random.Random
 ) -> tuple[int, list[str]]:
     """One life on a file system of `kind`: how many copies were looked at, and what was wrong with them."""
-    image, disk, elsewhere = made(kind, folder), folder / "disk", folder / "elsewhere"
+    disk, elsewhere = folder / "disk", folder / "elsewhere"
     oracle.prepare(settings, engine)
-    with mounted(image, disk):
-        found = list(copies(settings.model_copy(update={"data_dir": disk / "data"}), image, folder, draw))
-    wrong = []
-    for copy in found:
-        oracle.tell(settings, engine, copy.told)
-        with mounted(copy.image, elsewhere):
-            after = settings.model_copy(update={"data_dir": elsewhere / "data"})
-            wrong += [f"{copy.image.name}: {fault}" for fault in oracle.faults(after, copy.told)]
-        copy.image.unlink()
+    with shelf(folder) as place:
+        image = made(kind, place)
+        with mounted(image, disk):
+            found = list(copies(settings.model_copy(update={"data_dir": disk / "data"}), image, place, draw))
+        wrong = []
+        for copy in found:
+            oracle.tell(settings, engine, copy.told)
+            with mounted(copy.image, elsewhere):
+                after = settings.model_copy(update={"data_dir": elsewhere / "data"})
+                wrong += [f"{copy.image.name}: {fault}" for fault in oracle.faults(after, copy.told)]
+            copy.image.unlink()
     return len(found), wrong
 
 
