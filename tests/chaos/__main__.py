@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from threading import Event
 
 import click
 
@@ -17,7 +19,9 @@ SCOPES = sorted({kind.scope for kind in KINDS.values() if kind.weight})
 
 @click.command()
 @click.option("--seed", type=int, default=None, help="What the dice begin with; the time, if not given.")
-@click.option("--channels", default=20, show_default=True, type=click.IntRange(1))
+@click.option("--channels", default=20, show_default=True, type=click.IntRange(1), help="In all.")
+@click.option("--sounds", default=0, show_default=True, help="How many of them are radios in HLS.")
+@click.option("--pictures", default=0, show_default=True, help="How many of them are television in HLS.")
 @click.option(
     "--seconds", default=180.0, show_default=True, help="From the first capture to the last fault healed."
 )
@@ -32,6 +36,8 @@ SCOPES = sorted({kind.scope for kind in KINDS.values() if kind.weight})
 def main(
     seed: int | None,
     channels: int,
+    sounds: int,
+    pictures: int,
     seconds: float,
     every: float,
     scopes: tuple[str, ...],
@@ -40,13 +46,16 @@ def main(
     folder: Path | None,
     only_draw: bool,
 ) -> None:
-    """Exit status 1 if anything was violated; the folder has the plan, the journals and the logs."""
+    """Exit status 1 if anything was violated; the folder has the plan, the journals and the logs.
+
+    An interrupt ends the course early; what was done so far is judged.
+    """
     if replay is not None:
         drawn = plan.read(replay.read_text())
     else:
         seed = int(time.time()) if seed is None else seed
         drawn = (
-            plan.draw(seed, channels, seconds, every, scopes or SCOPES)
+            plan.draw(seed, channels, seconds, every, scopes or SCOPES, sounds=sounds, pictures=pictures)
             if kills is None
             else plan.kills(seed, channels, kills)
         )
@@ -57,7 +66,10 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(drawn.written())
     click.echo(f"seed {drawn.seed}, {len(drawn.steps)} faults, kept in {folder}", err=True)
-    found = course.run(drawn, folder)
+    enough = Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: enough.set())
+    found = course.run(drawn, folder, enough)
     (folder / "verdict.json").write_text(found.written())
     click.echo(found.written())
     sys.exit(1 if found.violations else 0)

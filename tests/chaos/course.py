@@ -7,84 +7,133 @@ import time
 from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Event
 
-from tests.chaos import verdict
+import sqlalchemy as sa
+
+from streamrec.settings import Settings
+from tests.chaos import epochs, processes, verdict
 from tests.chaos.faults import Undo, begin
 from tests.chaos.plan import QUIET_SECONDS, Plan, Step
-from tests.chaos.verdict import DESCRIPTORS, Verdict
-from tests.chaos.world import Channel, Done, World, built
+from tests.chaos.planted import Watch
+from tests.chaos.processes import DESCRIPTORS, THREADS, Census
+from tests.chaos.verdict import Verdict
+from tests.chaos.world import SPARE, Channel, Done, World, built, on_air
 from tests.station import programs
 
 RUNNING_SECONDS = 60.0
 
 
-def run(plan: Plan, folder: Path) -> Verdict:
-    """Play `plan` on an instance in `folder`, let everything heal, and judge."""
-    with built(folder, plan.channels) as world:
-        began = time.monotonic()
+class Course:
+    """One run of a plan on its world, and what is watched meanwhile."""
+
+    def __init__(self, world: World, plan: Plan, enough: Event) -> None:
+        """Once it is `enough`, what is wrong is undone and nothing more is done."""
+        self._enough = enough
+        self.world = world
+        self.plan = plan
+        self.watch = Watch(world, plan.channels + SPARE)
+        self.census = Census()
+
+    def play(self) -> dict[str, object]:
+        """From the first channel to the last fault healed; what was measured."""
+        world = self.world
+        created = time.monotonic()
+        for mount in on_air(world, self.plan):
+            world.create(mount)
         await_running(world)
-        started = time.monotonic() - began
-        _await_moment(began + QUIET_SECONDS / 2)
-        before = _beside_captures(world)
-        if plan.waits:
-            _play_in_turn(world, plan)
+        began = time.monotonic()
+        self._await_moment(began + QUIET_SECONDS / 2)
+        before = _beside_captures(world), processes.threads(world)
+        if self.plan.waits:
+            self._in_turn()
         else:
-            _play(world, plan, began)
+            self._in_time(began)
         _heal(world)
-        strays = verdict.strays(world)
-        after = _beside_captures(world)
+        after = _beside_captures(world), processes.threads(world)
+        self.watch.processes()
+        return {
+            "seconds": self.plan.seconds,
+            "all_created_and_running_after_seconds": round(began - created, 2),
+            "descriptors": {"before": before[0], "after": after[0]},
+            "threads": {"before": before[1], "after": after[1]},
+        }
+
+    def _in_time(self, began: float) -> None:
+        """Each step at its time, and what undoes it at its end."""
+        order = count()
+        due: list[tuple[float, int, Done, Step, Undo | None]] = []
+        for step in self.plan.steps:
+            heapq.heappush(due, (step.at, next(order), Done(step.kind, step.channel, 0.0), step, None))
+        while due:
+            at, _, done, step, undo = heapq.heappop(due)
+            self._await_moment(began + at)
+            if undo is not None:
+                undo()
+                done.ended = time.time()
+                continue
+            if self._enough.is_set():
+                continue
+            done.began = done.ended = time.time()
+            self.world.done.append(done)
+            heapq.heappush(due, (at + step.seconds, next(order), done, step, begin(self.world, step)))
+            self.watch.processes()
+        self._await_moment(began + self.plan.seconds)
+
+    def _in_turn(self) -> None:
+        """Each step when it is time, counted from the moment at which there is a recorder again."""
+        for step in self.plan.steps:
+            if self._enough.is_set():
+                return
+            programs.eventually(self.world.recorder, RUNNING_SECONDS, "there is a recorder", every=0.02)
+            self._await_moment(time.monotonic() + step.at)
+            done = Done(step.kind, step.channel, time.time())
+            done.ended = done.began
+            self.world.done.append(done)
+            begin(self.world, step)
+
+    def _await_moment(self, moment: float) -> None:
+        """Let time pass; `moment` is monotonic."""
+
+        def has_come() -> bool:
+            self.census.count(self.world)
+            return time.monotonic() >= moment or self._enough.is_set()
+
+        programs.eventually(has_come, moment - time.monotonic() + 5, "the time has come", every=0.02)
+
+
+def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:
+    """Play `plan` on an instance in `folder` until its end, or until it is `enough`; let it heal, and judge."""
+    with built(folder, plan) as world:
+        engine = sa.create_engine(Settings(data_dir=world.instance.data).database(), poolclass=sa.NullPool)
+        epochs.install(engine)
+        course = Course(world, plan, enough or Event())
+        facts = course.play()
+        strays = processes.strays(world)
         _leave(world)
         world.station.journal.write(folder / "station.jsonl")
-        found = verdict.judge(world, plan.seed)
-    found.violations += strays
-    if after > before + DESCRIPTORS:
-        found.violations.append(
-            f"the recorder has {after} descriptors beside its captures', {before} at the start"
-        )
-    found.facts |= {"seconds": plan.seconds, "all_running_after_seconds": round(started, 2)}
-    found.facts |= {"descriptors": {"before": before, "after": after}}
+        found = verdict.judge(world, plan.seed, course.watch)
+    found.violations += [*strays, *_grown(facts)]
+    found.facts |= facts | {"processes": course.census.told()}
     return found
 
 
-def _play(world: World, plan: Plan, began: float) -> None:
-    """Each step at its time, and what undoes it at its end."""
-    order = count()
-    due: list[tuple[float, int, Done, Step, Undo | None]] = []
-    for step in plan.steps:
-        heapq.heappush(due, (step.at, next(order), Done(step.kind, step.channel, 0.0), step, None))
-    while due:
-        at, _, done, step, undo = heapq.heappop(due)
-        _await_moment(began + at)
-        if undo is not None:
-            undo()
-            done.ended = time.time()
-            continue
-        done.began = done.ended = time.time()
-        world.done.append(done)
-        heapq.heappush(due, (at + step.seconds, next(order), done, step, begin(world, step)))
-    _await_moment(began + plan.seconds)
-
-
-def _play_in_turn(world: World, plan: Plan) -> None:
-    """Each step when it is time, counted from the moment at which there is a recorder again."""
-    for step in plan.steps:
-        programs.eventually(world.recorder, RUNNING_SECONDS, "there is a recorder", every=0.02)
-        _await_moment(time.monotonic() + step.at)
-        done = Done(step.kind, step.channel, time.time())
-        done.ended = done.began
-        world.done.append(done)
-        begin(world, step)
-
-
-def _await_moment(moment: float) -> None:
-    """Let time pass; `moment` is monotonic."""
-    left = moment - time.monotonic()
-    programs.eventually(lambda: time.monotonic() >= moment, left + 5, "the time has come", every=0.02)
+def _grown(facts: dict[str, object]) -> list[str]:
+    """I10: what the recorder has more of than at the start."""
+    found = []
+    for name, most in {"descriptors": DESCRIPTORS, "threads": THREADS}.items():
+        told = facts[name]
+        assert isinstance(told, dict)
+        if told["after"] > told["before"] + most:
+            found.append(
+                f"the recorder has {told['after']} {name} beside its captures', {told['before']} at first"
+            )
+    return found
 
 
 def _beside_captures(world: World) -> int:
     """The recorder's descriptors without the sockets and the files of its captures."""
-    return verdict.descriptors(world) - 2 * len(_kept(world))
+    return processes.descriptors(world) - 2 * len(_kept(world))
 
 
 def _heal(world: World) -> None:
@@ -97,7 +146,7 @@ def _heal(world: World) -> None:
 def _leave(world: World) -> None:
     """Disable every channel, and wait for the last rows."""
     for channel in _kept(world):
-        world.ask("PATCH", f"/channel/{channel.id}", {"enabled": False})
+        world.change(channel, enabled=False)
     for channel in _kept(world):
         world.instance.await_state(channel.id, "stopped", 30)
         world.instance.await_account(channel.id, world.instance.get(f"/channel/{channel.id}")["created_at"])

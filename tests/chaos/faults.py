@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ import psutil
 
 from tests.chaos.plan import KINDS, Step
 from tests.chaos.world import Channel, World
+from tests.station.live import Live, LiveFault
 from tests.station.mount import Fault, Mount
 
 Undo = Callable[[], None]
@@ -29,7 +31,12 @@ def begin(world: World, step: Step) -> Undo:
     channel = world.channels[step.channel]
     if channel.is_deleted:
         return _nothing
-    return _source(world, channel.mount, step.kind) if scope == "source" else _channel(world, channel, step.kind)
+    if scope == "channel":
+        return _channel(world, channel, step.kind)
+    mount = channel.mount
+    if isinstance(mount, Live):
+        return _hls(mount, step.kind) if scope == "hls" else _nothing
+    return _source(world, mount, step.kind) if scope == "source" else _nothing
 
 
 # --- the station ------------------------------------------------------------------------------------------
@@ -67,24 +74,48 @@ _FAULTS = {
 }
 
 
+def _hls(live: Live, kind: str) -> Undo:
+    if kind in _LIVE_FAULTS:
+        live.fault = _LIVE_FAULTS[kind]
+        return lambda: setattr(live, "fault", None)
+    _RENUMBERED[kind](live)
+    return _nothing
+
+
+_LIVE_FAULTS = {
+    "hls_away": LiveFault.AWAY,
+    "hls_blink": LiveFault.AWAY,
+    "hls_frozen": LiveFault.FROZEN,
+    "hls_gone": LiveFault.GONE,
+    "hls_broken": LiveFault.BROKEN,
+    "hls_torn": LiveFault.TORN,
+    "hls_variant": LiveFault.VARIANT,
+}
+_RENUMBERED: dict[str, Callable[[Live], None]] = {
+    "hls_reset": Live.reset,
+    "hls_jump": Live.jump,
+    "hls_back": Live.step_back,
+    "hls_break": Live.break_off,
+}
+
+
 # --- the API ----------------------------------------------------------------------------------------------
 
 
 def _channel(world: World, channel: Channel, kind: str) -> Undo:
-    path = f"/channel/{channel.id}"
     if kind == "disable":
-        world.ask("PATCH", path, {"enabled": False})
+        world.change(channel, enabled=False)
         return lambda: _enable(world, channel)
     if kind == "rename":
-        world.ask("PATCH", path, {"name": f"Chaos {channel.number}, renamed"})
+        world.change(channel, name=f"Chaos {channel.number}, renamed")
     elif kind == "move" and world.spares:
         before, after = channel.mount, world.spares.pop(0)
         channel.mounts.append(after)
-        world.ask("PATCH", path, {"url": world.station.url(after.name)})
+        world.change(channel, url=world.url(after))
         world.spares.append(before)
     elif kind == "delete":
         channel.is_deleted = True
-        world.ask("DELETE", path)
+        world.ask("DELETE", f"/channel/{channel.id}")
     elif kind == "create" and world.spares:
         world.create(world.spares.pop(0))
     return _nothing
@@ -92,7 +123,7 @@ def _channel(world: World, channel: Channel, kind: str) -> Undo:
 
 def _enable(world: World, channel: Channel) -> None:
     if not channel.is_deleted:
-        world.ask("PATCH", f"/channel/{channel.id}", {"enabled": True})
+        world.change(channel, enabled=True)
 
 
 # --- processes --------------------------------------------------------------------------------------------
@@ -164,8 +195,10 @@ def _disk(world: World, _: str) -> Undo:
         return _nothing
     filler = world.archive / ".filler"
     with suppress(OSError), filler.open("wb", buffering=0) as sink:
+        os.posix_fallocate(sink.fileno(), 0, max(1, shutil.disk_usage(world.archive).free - (8 << 20)))
+        sink.seek(0, os.SEEK_END)
         while True:
-            sink.write(bytes(1 << 20))
+            sink.write(bytes(1 << 16))
     return lambda: filler.unlink(missing_ok=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ HEALING_SECONDS: Final = 25.0  # without a new fault in the end
 class Kind:
     """A fault: what it befalls, its length at most, how often it is drawn, the seconds of rest after it."""
 
-    scope: str  # "source", "channel", "recorder", "database", "disk" or "kills"
+    scope: str  # "source", "hls", "channel", "recorder", "database", "disk" or "kills"
     seconds: float
     weight: int = 3
     rest: float = 12.0
@@ -37,6 +37,17 @@ KINDS: Final = {
     "page": Kind("source", 0, 1),
     "torn": Kind("source", 0, 1),
     "flips": Kind("source", 6, 1),
+    "hls_away": Kind("hls", 14, 2),
+    "hls_blink": Kind("hls", 4, 2),
+    "hls_frozen": Kind("hls", 18, 1),
+    "hls_gone": Kind("hls", 5, 2),
+    "hls_broken": Kind("hls", 2, 2),
+    "hls_torn": Kind("hls", 3, 2),
+    "hls_variant": Kind("hls", 6, 2),
+    "hls_reset": Kind("hls", 0, 2),
+    "hls_jump": Kind("hls", 0, 2),
+    "hls_back": Kind("hls", 0, 1),
+    "hls_break": Kind("hls", 0, 2),
     "disable": Kind("channel", 4, 2),
     "rename": Kind("channel", 0, 1),
     "move": Kind("channel", 0, 2),
@@ -53,6 +64,7 @@ KINDS: Final = {
     "database_kill": Kind("kills", 0, 0),
     "all_kill": Kind("kills", 0, 0),
 }
+ALL: Final = range(1)  # the whole instance, which there is once
 KILLS: Final = {"recorder_kill": 6, "backend_kill": 2, "database_kill": 1, "all_kill": 1}
 """What `kills` draws from, by weight."""
 KILL_SECONDS: Final = (0.1, 3.0)  # after the start of the recorder: often before all is up again
@@ -76,8 +88,17 @@ class Plan:
     channels: int
     seconds: float
     steps: tuple[Step, ...]
+    sounds: int = 0
+    """How many of the channels are sound in HLS: those behind the radios."""
+    pictures: int = 0
+    """How many are television in HLS: the last ones."""
     waits: bool = False
     """Whether each step waits until there is a recorder, and `at` counts from there."""
+
+    @property
+    def radios(self) -> int:
+        """How many channels are radios: the first ones."""
+        return self.channels - self.sounds - self.pictures
 
     def written(self) -> str:
         """As JSON, for `--replay`."""
@@ -90,22 +111,38 @@ def read(text: str) -> Plan:
     return Plan(**{**found, "steps": tuple(Step(**step) for step in found["steps"])})
 
 
-def draw(seed: int, channels: int, seconds: float, every: float, scopes: Sequence[str]) -> Plan:
+def draw(
+    seed: int,
+    channels: int,
+    seconds: float,
+    every: float,
+    scopes: Sequence[str],
+    *,
+    sounds: int = 0,
+    pictures: int = 0,
+) -> Plan:
     """A plan with a fault every `every` seconds, each kind of these `scopes` once before any comes by its weight.
 
-    What befalls one thing never meets itself; different things fail together.
+    What befalls one thing never meets itself; different things fail together. Of the `channels`, `sounds` and
+    `pictures` are HLS.
     """
     dice = random.Random(seed)
-    kinds = {name: kind for name, kind in KINDS.items() if kind.scope in scopes and kind.weight}
+    radios = channels - sounds - pictures
+    ranges = {"source": range(radios), "hls": range(radios, channels), "channel": range(channels)}
+    kinds = {
+        name: kind
+        for name, kind in KINDS.items()
+        if kind.scope in scopes and kind.weight and ranges.get(kind.scope, ALL)
+    }
     first = list(kinds)
     dice.shuffle(first)
     busy: dict[str, float] = {}
     steps: list[Step] = []
     for at in _times(seconds, every):
-        step = _drawn(dice, kinds, first, busy, channels, at)
+        step = _drawn(dice, kinds, first, busy, ranges, at)
         if step is not None:
             steps.append(step)
-    return Plan(seed, channels, seconds, tuple(steps))
+    return Plan(seed, channels, seconds, tuple(steps), sounds, pictures)
 
 
 def kills(seed: int, channels: int, count: int) -> Plan:
@@ -128,16 +165,15 @@ def _drawn(
     kinds: dict[str, Kind],
     first: list[str],
     busy: dict[str, float],
-    channels: int,
+    ranges: Mapping[str, range],
     at: float,
 ) -> Step | None:
     """The next step; None if nothing that is free was drawn."""
     for _ in range(50):
         name = first[-1] if first else dice.choices(list(kinds), [kind.weight for kind in kinds.values()])[0]
         kind = kinds[name]
-        is_one = kind.scope in {"source", "channel"}
-        channel = dice.randrange(channels) if is_one else None
-        place = f"channel {channel}" if is_one else kind.scope
+        channel = dice.choice(ranges[kind.scope]) if kind.scope in ranges else None
+        place = kind.scope if channel is None else f"channel {channel}"
         if busy.get(place, 0.0) > at:
             dice.shuffle(first)
             continue

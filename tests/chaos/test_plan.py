@@ -46,6 +46,21 @@ def test_there_is_quiet_before_and_after(seed: int) -> None:
 
 def test_a_long_plan_has_every_kind() -> None:
     """Each once, before any comes again by its weight."""
-    drawn = plan.draw(1, 20, 600, 5, SCOPES)
+    drawn = plan.draw(1, 20, 600, 5, SCOPES, sounds=3, pictures=2)
 
     assert {step.kind for step in drawn.steps} == {name for name, kind in KINDS.items() if kind.weight}
+
+
+@given(st.integers(0, 1 << 32), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_a_fault_befalls_what_can_have_it(seed: int, radios: int, sounds: int, pictures: int) -> None:
+    """Those of radios the radios, which are numbered first, those of HLS the others."""
+    channels = radios + sounds + pictures
+    drawn = plan.draw(seed, channels, 600, 5, SCOPES, sounds=sounds, pictures=pictures)
+
+    assert drawn.radios == radios
+    for step in drawn.steps:
+        scope = KINDS[step.kind].scope
+        assert (step.channel is None) is (scope not in {"source", "hls", "channel"})
+        if step.channel is not None:
+            assert scope == "channel" or (step.channel < radios) is (scope == "source")
+            assert 0 <= step.channel < channels

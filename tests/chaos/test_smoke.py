@@ -9,15 +9,15 @@ import pytest
 from tests.chaos import course, plan
 from tests.chaos.test_plan import SCOPES
 
-SEED = 59
-KINDS = {"recorder_kill", "database_restart", "disk_full"}
+SEED = 560
+KINDS = {"recorder_kill", "database_restart", "disk_full", "hls_break", "hls_broken", "hls_jump"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_minute_of_chaos_violates_nothing(tmp_path: Path) -> None:
-    """Sources, channels, the recorder, the database and the disk fail; then the oracle has nothing to say."""
-    drawn = plan.draw(SEED, 6, 60, 2, SCOPES)
+    """Radios, HLS, channels, the recorder, the database and the disk fail; then the oracle has nothing to say."""
+    drawn = plan.draw(SEED, 7, 60, 2, SCOPES, sounds=2, pictures=1)
 
     found = course.run(drawn, tmp_path)
 

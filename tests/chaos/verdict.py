@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import psutil
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec.models import Coverage, CoverageKind, GapReason, Recording
+from streamrec.framing import framer_for
+from streamrec.models import Coverage, CoverageKind, FileFormat, GapReason, Recording
 from streamrec.settings import PROJECT, Settings
+from tests.chaos import coverage, epochs
 from tests.chaos.ledger import Finding, Ledger
+from tests.chaos.plan import KINDS
+from tests.chaos.planted import Watch
 from tests.chaos.world import Channel, Done, World
 from tests.station import clips
+from tests.station.live import WINDOW, Live
 
-DECODED = 20  # files that ffmpeg decodes; all are framed
-DESCRIPTORS = 5  # more than at the start is growth
+DECODED = 20  # files of each kind that ffmpeg decodes; all are framed
 SLACK_SECONDS = 0.5
+AWAY_SECONDS = 30.0  # after a fault of the database, in which a request may still be refused
+SPOILING = {"flips", "garbage", "page", "torn"}  # such a station's own frames do not decode
+MUTE = {"stall", "drip", "silent", "slow_head", "shut", "denied", "busy", "web_page", "garbage"}
+"""While these last, a radio without a burst sends nothing that it does not lose."""
+LEAST_MUTE_SECONDS = 1.5
+BACK_SECONDS = 9.0  # of a burst, a window and the fault itself
+LIVE_MUTE = {"hls_away": 3.0, "hls_frozen": 3.0}  # seconds that it must be longer than its window
 
 
 @dataclass
@@ -43,28 +56,69 @@ class Verdict:
         )
 
 
-def judge(world: World, seed: int) -> Verdict:
+def judge(world: World, seed: int, watch: Watch) -> Verdict:
     """Look at everything, once every channel is disabled or deleted."""
     verdict = Verdict(seed)
+    watch.answers()
     verdict.violations += [f"{one['id']}: {text}" for one in _audit(world) for text in one["examples"]]
     settings = Settings(data_dir=world.instance.data)
     engine = sa.create_engine(settings.database(), poolclass=sa.NullPool)
     with Session(engine) as session:
         findings = {channel.number: _ledger(session, world, channel) for channel in world.channels}
         outages = {channel.number: _gaps(session, channel) for channel in world.channels}
+        covered = coverage.measured(session, world)
     for finding in findings.values():
         verdict.violations += finding.violations
-    verdict.violations += _undecodable(world)
-    verdict.violations += _unexplained(world, outages)
-    verdict.violations += [
-        f"{count} answers {status}" for status, count in world.answers.items() if _is_bad(status)
-    ]
+    verdict.violations += [*_undecodable(world), *_unexplained(world, outages), *_unfelt(world, outages)]
+    verdict.violations += [*_bad_answers(world), *_broken_promises(world)]
+    watch.processes()
+    watch.files()
+    watch.tables(engine)
+    stale, witnessed = epochs.violations(engine)
+    verdict.violations += [*watch.violations, *stale]
     verdict.facts |= _counts(world, list(findings.values())) | {"recovery_seconds": _recoveries(world, outages)}
+    verdict.facts |= {"coverage": covered, "looked_for_credentials": dict(watch.looked_at)}
+    verdict.facts |= {"epochs_witnessed": witnessed}
     return verdict
 
 
-def _is_bad(status: int) -> bool:
-    return status >= 500 and status != 503
+# --- the API ----------------------------------------------------------------------------------------------
+
+
+def _bad_answers(world: World) -> list[str]:
+    """I14: no 5xx but 503, and that with Retry-After and while the database may be away."""
+    found = [each for each in world.answers if each.status >= 500]
+    away = [done for done in world.done if KINDS[done.kind].scope in {"database", "kills"}]
+    return [
+        f"{each.request} answered {each.status} at {_clock(each.at)}, with Retry-After: {each.has_retry_after}"
+        for each in found
+        if each.status != 503
+        or not each.has_retry_after
+        or not any(done.began <= each.at <= done.ended + AWAY_SECONDS for done in away)
+    ]
+
+
+def _broken_promises(world: World) -> list[str]:
+    """I12: what was acknowledged is so, and what was deleted is gone."""
+    found = []
+    for channel in world.channels:
+        answer = world.ask("GET", f"/channel/{channel.id}")
+        if channel.is_deleted or answer.status_code != 200:
+            if (answer.status_code == 404) is not channel.is_deleted:
+                found.append(f"channel {channel.number}: {answer.status_code}, deleted: {channel.is_deleted}")
+            continue
+        promised = {**channel.promised, "url": _CREDENTIALS.sub("://", str(channel.promised["url"]))}
+        is_now = answer.json()
+        broken = {name: value for name, value in promised.items() if is_now[name] != value}
+        found += [f"channel {channel.number}: {broken} was acknowledged" for _ in broken and [1]]
+    return found
+
+
+_CREDENTIALS = re.compile("://[^/@]*@")
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
 def _audit(world: World) -> list[dict[str, Any]]:
@@ -88,12 +142,22 @@ def _gaps(session: Session, channel: Channel) -> Sequence[Coverage]:
 
 def _undecodable(world: World) -> list[str]:
     """What ffmpeg says of a sample, evenly over the whole archive."""
-    files = sorted(world.archive.rglob("*.mp3"))
-    sample = files[:: max(1, len(files) // DECODED)]
-    told = {path.name: clips.decode_errors(path) for path in sample}
-    if any(done.kind in {"flips", "garbage", "page", "torn"} for done in world.done):
-        return []  # such a station's own frames do not decode
-    return [f"{name} does not decode: {text}" for name, text in told.items() if text]
+    is_spoiled = any(done.kind in SPOILING for done in world.done)
+    found: list[str] = []
+    for suffix in ("ts",) if is_spoiled else ("mp3", "aac", "ts"):
+        files = [path for path in sorted(world.archive.rglob(f"*.{suffix}")) if _begins_well(path)]
+        told = {path.name: clips.decode_errors(path) for path in files[:: max(1, len(files) // DECODED)]}
+        found += [f"{name} does not decode: {text}" for name, text in told.items() if text]
+    return found
+
+
+def _begins_well(path: Path) -> bool:
+    """Whether a file plays alone: one that goes on where another ended may begin between two key pictures."""
+    if path.suffix != ".ts":
+        return True
+    with path.open("rb") as file:
+        units = framer_for(FileFormat.TS, awaits_cut=False).feed(file.read(1 << 16))
+    return bool(units) and units[0].is_cut
 
 
 # --- what was lost, and why -------------------------------------------------------------------------------
@@ -113,9 +177,35 @@ def _unexplained(world: World, outages: dict[int, Sequence[Coverage]]) -> list[s
 
 
 def _may_explain(done: Done, channel: Channel, begins: float) -> bool:
-    """A fault of this channel, or of all, up to its end; media of a burst lies up to five seconds back."""
+    """A fault of this channel, or of all, up to its end; media of a burst or a window lies some seconds back."""
     is_its = done.channel is None or done.channel == channel.number
-    return is_its and done.began - 6.0 <= begins <= max(done.ended, done.began) + 6.0
+    return is_its and done.began - BACK_SECONDS <= begins <= max(done.ended, done.began) + BACK_SECONDS
+
+
+def _unfelt(world: World, outages: dict[int, Sequence[Coverage]]) -> list[str]:
+    """Faults that must have cost something, and of which no gap tells."""
+    found = []
+    for done in world.done:
+        channel = next((each for each in world.channels if each.number == done.channel), None)
+        if channel is None or channel.is_deleted or not _must_cost(channel, done):
+            continue
+        gaps = outages[channel.number]
+        if not any(
+            gap.start_time.timestamp() < done.ended and gap.end_time.timestamp() > done.began for gap in gaps
+        ):
+            found.append(f"channel {channel.number}: {done.kind} at {_clock(done.began)} left no gap")
+    return found
+
+
+def _must_cost(channel: Channel, done: Done) -> bool:
+    """Whether the station cannot have sent again what it did not send then."""
+    (mount,) = channel.mounts if len(channel.mounts) == 1 else (None,)
+    lasted = done.ended - done.began
+    if isinstance(mount, Live):
+        return done.kind in LIVE_MUTE and lasted > (WINDOW + LIVE_MUTE[done.kind]) * mount.seconds
+    if mount is None or mount.burst_frames:
+        return False
+    return done.kind in MUTE and lasted > LEAST_MUTE_SECONDS
 
 
 def _recoveries(world: World, outages: dict[int, Sequence[Coverage]]) -> dict[str, dict[str, float]]:
@@ -145,6 +235,13 @@ def _spread(seconds: list[float]) -> dict[str, float]:
     return {"count": len(ordered), "p50": share(0.5), "p99": share(0.99), "max": round(ordered[-1], 3)}
 
 
+def _errors(prefix: str, findings: list[Finding]) -> dict[str, Any]:
+    bounds = [error for finding in findings for error in finding.bound_errors]
+    starts = [error for finding in findings for error in finding.start_errors]
+    told = {"gap_bound_error_seconds": bounds, "file_start_error_seconds": starts}
+    return {f"{prefix}{name}": _spread(errors) for name, errors in told.items() if errors}
+
+
 def _counts(world: World, findings: list[Finding]) -> dict[str, Any]:
     lost: Counter[str] = Counter()
     for finding in findings:
@@ -155,45 +252,9 @@ def _counts(world: World, findings: list[Finding]) -> dict[str, Any]:
         "files": sum(finding.files for finding in findings),
         "frames": sum(finding.frames for finding in findings),
         "duplicate_frames": sum(finding.duplicates for finding in findings),
+        "seam_frames": sum(finding.seam_frames for finding in findings),
         "lost_seconds": {reason: round(seconds, 3) for reason, seconds in sorted(lost.items())},
-        "gap_bound_error_seconds": _spread(
-            [error for finding in findings for error in finding.bound_errors] or [0]
-        ),
-        "file_start_error_seconds": _spread(
-            [error for finding in findings for error in finding.start_errors] or [0]
-        ),
-        "answers": {str(status): count for status, count in sorted(world.answers.items())},
+        **_errors("", [finding for finding in findings if not finding.is_live]),
+        **_errors("hls_", [finding for finding in findings if finding.is_live]),
+        "answers": {str(key): count for key, count in sorted(Counter(a.status for a in world.answers).items())},
     }
-
-
-# --- processes --------------------------------------------------------------------------------------------
-
-
-def descriptors(world: World) -> int:
-    """How many the recorder has open."""
-    recorder = world.recorder()
-    return recorder.num_fds() if recorder is not None else 0
-
-
-def strays(world: World) -> list[str]:
-    """Processes that are none of the instance's: dead ones that nobody waited for, captures without a recorder."""
-    ours = [psutil.Process(world.instance.process.pid), *psutil.Process().children(recursive=True)]
-    dead = [f"{one.pid} is a zombie" for one in ours if _is_zombie(one)]
-    recorders = world.instance.recorders()
-    many = [f"{len(recorders)} recorders run"] if len(recorders) != 1 else []
-    mine = {child.pid for one in recorders for child in one.children(recursive=True)}
-    loose = [
-        f"{one.pid} captures without a recorder"
-        for one in psutil.process_iter(["name", "environ", "cmdline"])
-        if "ffmpeg" in (one.info["name"] or "")
-        and str(world.instance.data) in " ".join(one.info["cmdline"] or [])
-        and one.pid not in mine
-    ]
-    return dead + many + loose
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
