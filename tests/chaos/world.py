@@ -58,7 +58,9 @@ class Done:
 
 
 class Tested(Instance):
-    """An instance whose surroundings others may share."""
+    """An instance whose surroundings others may share, on a machine that may be busy with others."""
+
+    start_seconds = 300.0
 
     @property
     def environment(self) -> dict[str, str]:

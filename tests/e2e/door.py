@@ -30,6 +30,9 @@ def environment(data: Path, port: int, **variables: str) -> dict[str, str]:
 class Instance:
     """`./run.sh ARGUMENT...`, which can be started again on the same data and port."""
 
+    start_seconds: float = START_SECONDS
+    """In which it must answer."""
+
     def __init__(self, data: Path, *arguments: str, cwd: Path = PROJECT, **variables: str) -> None:
         self.data = data
         self.port = programs.free_port()
@@ -86,7 +89,7 @@ class Instance:
                 return None
             return answer if answer.status_code == 200 else None
 
-        answer = programs.eventually(ask, START_SECONDS, f"{self.address} answers")
+        answer = programs.eventually(ask, self.start_seconds, f"{self.address} answers")
         assert answer is not None
         self.note_processes()
         return answer

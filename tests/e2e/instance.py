@@ -38,7 +38,7 @@ class Instance(door.Instance):
         """Return when the API and a recorder are there."""
         super().start()
         self.await_health()
-        programs.eventually(self.recorders, 40, f"the recorder is up; see {self.log}")
+        programs.eventually(self.recorders, self.start_seconds, f"the recorder is up; see {self.log}")
 
     def close(self) -> None:
         """Stop for good."""
