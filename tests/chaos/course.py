@@ -50,7 +50,7 @@ class Course:
             self._in_turn()
         else:
             self._in_time(began)
-        healed = _heal(world)
+        healed = heal(world)
         after = _beside_captures(world), processes.threads(world)
         self.watch.processes()
         return {
@@ -112,7 +112,7 @@ def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:
         course = Course(world, plan, enough or Event())
         facts = course.play()
         strays = processes.strays(world)
-        _leave(world)
+        leave(world)
         world.station.journal.write(folder / "station.jsonl")
         found = verdict.judge(world, plan.seed, course.watch)
     found.violations += [*strays, *_grown(facts), *_slow(facts)]
@@ -146,7 +146,7 @@ def _beside_captures(world: World) -> int:
     return processes.descriptors(world) - 2 * len(_kept(world))
 
 
-def _heal(world: World) -> float:
+def heal(world: World) -> float:
     """Nothing is wrong any more: every capture runs, and has recorded for a while. The seconds that it took."""
     began = time.monotonic()
     await_running(world)
@@ -155,7 +155,7 @@ def _heal(world: World) -> float:
     return time.monotonic() - began
 
 
-def _leave(world: World) -> None:
+def leave(world: World) -> None:
     """Disable every channel, and wait for the last rows."""
     for channel in _kept(world):
         world.change(channel, enabled=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -155,9 +156,19 @@ def _database(world: World, kind: str) -> Undo:
             os.kill(postmaster.pid, signal.SIGQUIT)  # immediate: postgres(1)
         elif kind == "database_kill":
             _kill([postmaster, *postmaster.children()])
+        elif kind == "database_away":
+            return _away(world, postmaster)
         else:
             return _frozen([postmaster, *postmaster.children()])
     return _nothing
+
+
+def _away(world: World, postmaster: psutil.Process) -> Undo:
+    """Stopped, and not started again: whoever would start it waits for the lock that we hold meanwhile."""
+    door = os.open(world.instance.data / "run" / "postgres.lock", os.O_RDWR | os.O_CLOEXEC)
+    fcntl.flock(door, fcntl.LOCK_EX)
+    os.kill(postmaster.pid, signal.SIGINT)  # fast: postgres(1)
+    return lambda: os.close(door)
 
 
 def _kills(world: World, kind: str) -> Undo:

@@ -60,6 +60,7 @@ KINDS: Final = {
     "backend_kill": Kind("database", 0, 2, 12),
     "database_restart": Kind("database", 0, 2, 15),
     "database_freeze": Kind("database", 4, 2, 12),
+    "database_away": Kind("database", 10, 0),
     "disk_full": Kind("disk", 5, 2, 15),
     "database_kill": Kind("kills", 0, 0),
     "all_kill": Kind("kills", 0, 0),
