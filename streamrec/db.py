@@ -27,6 +27,18 @@ MARGIN_SECONDS = 1.0  # what a server that lives takes to say that a statement r
 
 _CONNECTING = 20  # psycopg2's CONN_STATUS_CONNECTING, which it does not export
 
+_AWAY = frozenset(
+    {
+        "08",  # the connection
+        "25006",  # read-only: a standby, or a server that an operator has shut for writing
+        "53",  # its disk or its memory is full, or it has too many connections
+        "55P03",  # a lock that somebody else holds for too long
+        "57",  # shut down, starting, or a statement that took too long
+        "58",  # its own disk fails
+    }
+)
+"""SQLSTATEs and classes of them (PostgreSQL's appendix A) that tell nothing of the statement, and may pass."""
+
 Session = sessionmaker(expire_on_commit=False)
 
 
@@ -139,19 +151,26 @@ def _refuse_the_dead(connection: Any, record: Any, _proxy: Any) -> None:
 
 
 def is_away(exc: BaseException) -> bool:
-    """Whether `exc` means that PostgreSQL is not there, rather than that it refused a statement.
+    """Whether `exc` means that PostgreSQL is not there or takes nothing now, and not that it refused a statement.
 
-    A lost connection carries no SQLSTATE, so the class of the exception counts as well as the codes
-    57P01-57P03 (shutdown), 53300 (too many connections), 57014 (statement time-out) and 55P03 (lock time-out).
+    A lost connection carries no SQLSTATE, so the class of the exception counts as well as the codes of `_AWAY`.
     """
     if isinstance(exc, PoolTimeout | InterfaceError):
         return True
-    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
-        return True
-    if not isinstance(exc, OperationalError):
+    if not isinstance(exc, DBAPIError):
         return False
     code = getattr(exc.orig, "pgcode", None)
-    return code is None or code[:2] == "57" or code in {"53300", "55P03"}
+    if exc.connection_invalidated or code is None:
+        return exc.connection_invalidated or isinstance(exc, OperationalError)
+    return code[:2] in _AWAY or code in _AWAY
+
+
+def has_collided(exc: BaseException) -> bool:
+    """Whether PostgreSQL ended one of two transactions that were in each other's way: asked again it may do it.
+
+    40001 (serialization failure, also of a standby that replays what we read) and 40P01 (deadlock).
+    """
+    return isinstance(exc, DBAPIError) and getattr(exc.orig, "pgcode", None) in {"40001", "40P01"}
 
 
 @contextmanager

@@ -37,7 +37,6 @@ STATUS: dict[type[errors.StreamrecError], int] = {
     errors.NotReady: 503,
 }
 RETRY_AFTER_SECONDS = 5
-_DEADLOCK = "40P01"  # PostgreSQL ends one of two transactions that wait for each other
 _OWN_MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
 
 
@@ -98,7 +97,7 @@ def of(exc: Exception) -> Problem | None:
         return _of_ours(exc)
     if isinstance(exc, DBAPIError | PoolTimeout) and db.is_away(exc):
         return _of_ours(errors.DatabaseAway("The database does not answer."))
-    if isinstance(exc, StaleDataError) or getattr(getattr(exc, "orig", None), "pgcode", None) == _DEADLOCK:
+    if isinstance(exc, StaleDataError) or db.has_collided(exc):
         return Problem(409, "conflict", "It has been changed by somebody else meanwhile; read it again.")
     if isinstance(exc, HTTPException) and exc.status_code < 500:
         return _of_http(exc)

@@ -92,6 +92,11 @@ _KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in get_args(Fact)}
 _ADAPTERS: dict[str, TypeAdapter[Fact]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
 
 
+def identity(fact: Fact) -> tuple[str, UUID]:
+    """What a fact is about: its kind and the id of its run, file or outage."""
+    return type(fact).__name__, fact.run_id if isinstance(fact, RunStarted | RunEnded) else fact.uuid
+
+
 def encode(fact: Fact) -> bytes:
     """One line without its end: the kind and a JSON object."""
     kind = type(fact).__name__

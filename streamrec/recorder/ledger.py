@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -22,7 +22,8 @@ from streamrec import db, indexes
 from streamrec.archive import pieces as piece_index
 from streamrec.indexes import New
 from streamrec.models import Coverage, CoverageKind, GapReason, Origin, Recording, Run
-from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
+from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed, identity
+from streamrec.recorder.recent import History, Recent
 
 log = structlog.get_logger(__name__)
 
@@ -228,6 +229,11 @@ def is_late(exc: DBAPIError) -> bool:
     return getattr(exc.orig, "pgcode", None) in LATE_CODES
 
 
+def _may_pass(exc: DBAPIError) -> bool:
+    """Whether the same facts may be taken later: they wait, and are not set aside."""
+    return db.is_away(exc) or db.has_collided(exc)
+
+
 # --- the thread -------------------------------------------------------------------------------------------
 
 
@@ -252,6 +258,9 @@ class Ledger:
         self._late = late
         self._may_write = may_write
         self._postponed: dict[UUID, float] = {}  # when to ask again, on the monotonic clock
+        self._history = History()
+        self._recent = Recent()
+        self._again: dict[tuple[str, UUID], Fact] = {}  # taken before, by a server that is not there any more
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._failures = 0
@@ -288,6 +297,9 @@ class Ledger:
         if not self._may_write():
             return self._wait("LeaseInDoubt") if self._journal.pending(1) else 0
         try:
+            if self._journal.pending(1) and self._history.has_turned():
+                self._again = self._recent.facts()
+                log.warning("the database is another; it is told the latest again", facts=len(self._again))
             facts = self._due()
             if facts:
                 self._replay(facts)
@@ -312,7 +324,10 @@ class Ledger:
         """The oldest facts, but for those that wait for what another recorder will tell."""
         now = time.monotonic()
         self._postponed = {uuid: at for uuid, at in self._postponed.items() if at > now}
-        facts = self._journal.pending(BATCH + len(self._postponed))
+        again = self._ready(self._again.values())[:BATCH]
+        return again or self._ready(self._journal.pending(BATCH + len(self._postponed)))
+
+    def _ready(self, facts: Iterable[Fact]) -> list[Fact]:
         return [fact for fact in facts if getattr(fact, "uuid", None) not in self._postponed]
 
     def _replay(self, facts: Sequence[Fact]) -> None:
@@ -321,12 +336,17 @@ class Ledger:
             with db.Session.begin() as session:
                 record_all(session, facts)
         except DBAPIError as exc:
-            if db.is_away(exc):
+            if _may_pass(exc):
                 raise
             self._replay_singly(facts)
             return
         for fact in facts:
-            self._journal.done(fact)
+            self._recent.add(fact)
+            self._done(fact)
+
+    def _done(self, fact: Fact) -> None:
+        self._again.pop(identity(fact), None)
+        self._journal.done(fact)
 
     def _replay_singly(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
@@ -334,15 +354,17 @@ class Ledger:
                 with db.Session.begin() as session:
                     record(session, fact)
             except DBAPIError as exc:
-                if db.is_away(exc):
+                if _may_pass(exc):
                     raise
                 if self._late is not None and isinstance(fact, SegmentClosed | GapNoted) and is_late(exc):
                     if not self._late.settle(fact):
                         self._postponed[fact.uuid] = time.monotonic() + POSTPONED_SECONDS
                         continue
-                    self._journal.done(fact)
+                    self._done(fact)
                     continue
                 log.error("the database refuses a fact; it is set aside", fact=repr(fact), error=str(exc.orig))
                 with self._refused.open("a") as lines:
                     lines.write(f"{fact!r} # {str(exc.orig).splitlines()[0]}\n")
-            self._journal.done(fact)
+            else:
+                self._recent.add(fact)
+            self._done(fact)

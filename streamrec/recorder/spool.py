@@ -28,6 +28,7 @@ from streamrec.recorder.facts import (
     SegmentOpened,
     decode,
     encode,
+    identity,
 )
 
 _COMPACT_AT = 4 << 20  # bytes
@@ -226,9 +227,9 @@ class Spool:
 
 
 def _name(fact: Fact) -> bytes:
-    """What a fact is about: its kind and the id of its run, file or outage."""
-    identity = fact.run_id if isinstance(fact, RunStarted | RunEnded) else fact.uuid
-    return f"{type(fact).__name__} {identity}".encode()
+    """What a fact is about."""
+    kind, about = identity(fact)
+    return f"{kind} {about}".encode()
 
 
 def _hold(path: Path) -> int:

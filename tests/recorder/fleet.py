@@ -154,7 +154,7 @@ class Cut:
 
     def __init__(self, database: str, folder: Path) -> None:
         url = make_url(database)
-        self._target = f"{url.query['host']}/.s.PGSQL.{url.query.get('port') or url.port or 5432}"
+        self.lead_to(database)
         folder.mkdir()
         self._path = folder / ".s.PGSQL.5432"
         self.database = url.set(query={"host": str(folder), "port": "5432"}, port=None).render_as_string(
@@ -162,6 +162,15 @@ class Cut:
         )
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
+        self.there, self.back = threading.Event(), threading.Event()
+        """Whether what is sent to the database, or by it, arrives; clear one and it waits on the way."""
+        self.there.set()
+        self.back.set()
+
+    def lead_to(self, database: str) -> None:
+        """Whoever connects from now on meets this one."""
+        url = make_url(database)
+        self._target = f"{url.query['host']}/.s.PGSQL.{url.query.get('port') or url.port or 5432}"
 
     def connect(self) -> None:
         """Let it through from now on."""
@@ -186,16 +195,26 @@ class Cut:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(self._target)
-                self._open |= {near, far}
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                self._lead(near)
+
+    def _lead(self, near: socket.socket) -> None:
+        """To the database; whoever comes while it is not there is sent away."""
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            far.connect(self._target)
+        except OSError:
+            near.close()
+            far.close()
+            return
+        self._open |= {near, far}
+        for source, sink, way in ((near, far, self.there), (far, near, self.back)):
+            threading.Thread(target=_pump, args=(source, sink, way), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, way: threading.Event) -> None:
     with suppress(OSError):
         while data := source.recv(1 << 16):
+            way.wait()
             sink.sendall(data)
     for each in (source, sink):
         with suppress(OSError):
