@@ -203,6 +203,8 @@ class TsFramer:
         if self._time is None or next_time is None:
             return usual
         step = (next_time - self._time) % _WRAP
+        if step == 0:
+            return usual  # some stations stamp nothing but zeros; what comes is media all the same
         if step <= (_FIRST_STEP if self._usual is None else max(_STEP, 4 * usual)):
             self._usual = step
             return step
