@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,6 +107,16 @@ def read_or_refused(text: str) -> object:
 @given(st.binary(max_size=200))
 def test_whatever_is_no_playlist_is_refused(data: bytes) -> None:
     assert refusal(data) is GapReason.NOT_MEDIA
+
+
+@pytest.mark.parametrize("said", ["1970-01-01T00:00:00Z", "2031-07-01T00:00:00+14:00", "9999-99-99", ""])
+def test_a_station_s_own_clock_changes_nothing(said: str) -> None:
+    """F29: wrong by years, or no time at all; only differences of it are ever looked at."""
+    plain = HEAD + "#EXTINF:4,\na.ts\n#EXTINF:4,\nb.ts\n"
+
+    read = media(plain.replace("#EXTINF", f"#EXT-X-PROGRAM-DATE-TIME:{said}\n#EXTINF"))
+
+    assert [replace(segment, said_at=None) for segment in read.segments] == list(media(plain).segments)
 
 
 def test_ranges_follow_each_other() -> None:

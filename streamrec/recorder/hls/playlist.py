@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ LONGEST: Final = 60.0  # s; no live segment lasts longer
 LARGEST_NUMBER: Final = 1 << 63
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 _KEY_FORMATS: Final = frozenset({None, "", "identity"})
+_TIME: Final = re.compile(r"^#EXT-X-PROGRAM-DATE-TIME:.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,18 @@ def parse(data: bytes) -> Media | Master:
     if listed is not None:
         return _plain_media(listed)
     try:
-        read = m3u8.loads(text)
-        return _master(read) if read.is_variant else _media(read)
+        return _read(text)
+    except _UNREADABLE:
+        pass
+    try:
+        return _read(_TIME.sub("", text))  # a clock that says nonsense is no reason not to record
     except _UNREADABLE:
         raise Refused(GapReason.NOT_MEDIA, "The playlist contradicts itself.") from None
+
+
+def _read(text: str) -> Media | Master:
+    read = m3u8.loads(text)
+    return _master(read) if read.is_variant else _media(read)
 
 
 def _master(read: Any) -> Master:
