@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from streamrec.clock import Clock
+from streamrec.recorder import limits
 
 log = structlog.get_logger(__name__)
 
@@ -17,6 +19,9 @@ IN_FLIGHT: Final = 8  # attempts at one host that have no media yet
 FAILURES: Final = 4  # in a row, with nobody connected: the host is taken for dead
 PROBE_SECONDS: Final = 2.0  # between two attempts at a dead host, whichever channels they are for
 SAY_SECONDS: Final = 60.0
+SHORTAGE_SECONDS: Final = 1.0
+OPENING_SECONDS: Final = 10.0  # from an attempt's beginning to its file
+DESCRIPTORS: Final = 3  # of a capture: a socket and a file, or the pipes of a child
 
 
 @dataclass(slots=True)
@@ -83,8 +88,14 @@ class Gate:
     then probe it as one.
     """
 
-    def __init__(self, clock: Clock, *, rate: float = 30.0) -> None:
+    def __init__(
+        self, clock: Clock, *, rate: float = 30.0, has_room: Callable[[int], bool] = limits.has_descriptors
+    ) -> None:
+        """`has_room` says whether the process has so many descriptors to spare; attempts wait until it has."""
         self._clock = clock
+        self._begun: deque[float] = deque()
+        self._has_room = has_room
+        self._said_at = float("-inf")
         self._interval = 1.0 / rate
         self._next = clock.monotonic() - 1.0
         self._hosts: dict[str, _Host] = {}
@@ -94,16 +105,39 @@ class Gate:
 
         May be cancelled. `host` is whatever tells servers apart.
         """
-        found = self._hosts.setdefault(host, _Host(host))
-        await self._room(found)
-        try:
-            if found.is_dead and found.waiting:
-                await self._clock.sleep(found.next_at - self._clock.monotonic())
-            await self._pace()
-        except BaseException:
+        while True:
+            found = self._hosts.setdefault(host, _Host(host))
+            await self._room(found)
+            try:
+                if found.is_dead and found.waiting:
+                    await self._clock.sleep(found.next_at - self._clock.monotonic())
+                await self._pace()
+                is_possible = self._begins()
+            except BaseException:
+                self.leave(found)
+                raise
+            if is_possible:
+                return Turn(self, found)
             self.leave(found)
-            raise
-        return Turn(self, found)
+            await self._shortage()
+
+    def _begins(self) -> bool:
+        """Whether an attempt may begin; those that began just now have not all opened what they will need."""
+        now = self._clock.monotonic()
+        while self._begun and now - self._begun[0] > OPENING_SECONDS:
+            self._begun.popleft()
+        is_possible = self._has_room(DESCRIPTORS * (len(self._begun) + 1))
+        if is_possible:
+            self._begun.append(now)
+        return is_possible
+
+    async def _shortage(self) -> None:
+        """Let what runs go on; who waits holds no place at its host meanwhile."""
+        now = self._clock.monotonic()
+        if now - self._said_at >= SAY_SECONDS:
+            self._said_at = now
+            log.error("no descriptors are left for more captures; they wait")
+        await self._clock.sleep(SHORTAGE_SECONDS)
 
     async def enter_unless(self, woken: asyncio.Event, host: str = "") -> Turn | None:
         """The same, but None if `woken` is set before this attempt's turn comes."""

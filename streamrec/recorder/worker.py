@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -41,7 +40,7 @@ from streamrec.errors import Unavailable
 from streamrec.handover import moving, recorded
 from streamrec.media import binary, confinement, process
 from streamrec.models import GapReason
-from streamrec.recorder import canary, ledger, memory, recovery, registry, replacement, rows
+from streamrec.recorder import canary, ledger, limits, memory, recovery, registry, replacement, rows
 from streamrec.recorder.background import background, first
 from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
@@ -50,6 +49,7 @@ from streamrec.recorder.flusher import Flusher
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.holdings import Holdings
 from streamrec.recorder.inheritance import Inheritance
+from streamrec.recorder.limits import Threads
 from streamrec.recorder.placement.interface import Member
 from streamrec.recorder.placement.postgres import PostgresPlacement
 from streamrec.recorder.settlement import Settlement
@@ -74,8 +74,7 @@ ROOM_SECONDS: Final = 30.0
 SEAL_SECONDS: Final = 600.0
 CHECK_SECONDS: Final = 3600.0
 HANDOVER_SECONDS: Final = 10.0
-ROOT_SECONDS: Final = 5.0
-ROOT_MISSING_SECONDS: Final = 2.0
+ROOT_SECONDS: Final = 2.0
 UNHURRIED_SECONDS: Final = 120.0  # for handing over everything, when nothing presses
 PEERS_SECONDS: Final = 5.0  # until another recorder must have shown itself, to be waited for
 STAND_IN_TICK: Final = 0.1
@@ -90,6 +89,7 @@ def run(settings: Settings) -> None:
     """
     logs.configure(settings, "recorder")
     memory.spare()
+    limits.raise_descriptors()
     found = binary.find(settings.ffmpeg)
     log.info("recorder starting", version=__version__, ffmpeg=found.version, executable=found.path)
     held = confinement.found()
@@ -138,7 +138,7 @@ class _Worker:
             loop.add_signal_handler(number, self.stopping.set)
         loop.add_signal_handler(signal.SIGUSR1, self.leaving.set)
         loop.add_signal_handler(signal.SIGUSR2, self.replacing.set)
-        loop.set_default_executor(ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="wait"))
+        loop.set_default_executor(Threads(WAITING_THREADS, thread_name_prefix="wait"))
         with ExitStack() as stack:
             archive = stack.enter_context(Tree(self.settings.archive_dir))
             spool = stack.enter_context(Spool(self.settings.spool_dir / str(self.recorder_id)))
@@ -211,7 +211,7 @@ class _Worker:
     async def _record(self, archive: Tree, spool: Spool, heirs: Inheritance, stack: ExitStack) -> None:
         children = self.settings.run_dir / "children"
         _sweep(children)
-        threads = stack.enter_context(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
+        threads = stack.enter_context(Threads(DISK_THREADS, thread_name_prefix="disk"))
         heart = stack.enter_context(_Heart(self))
         clock = SystemClock()
         flusher = Flusher(archive.path, self.settings.sync_seconds, monotonic=clock.monotonic)
@@ -326,7 +326,7 @@ class _Worker:
     async def _watch_root(self) -> None:
         """See whether the archive's disk is there."""
         while True:
-            await asyncio.sleep(ROOT_MISSING_SECONDS if self.root.fault else ROOT_SECONDS)
+            await asyncio.sleep(ROOT_SECONDS)
             await asyncio.to_thread(self.root.look)
 
     def _sources(self, clock: Clock, children: Path) -> Sources:

@@ -33,6 +33,30 @@ def test_a_hundred_attempts_take_their_turns():
     assert asyncio.run(scenario()) == [32, 48, 64, 80, 96]
 
 
+def test_attempts_wait_for_descriptors_and_hold_no_place_meanwhile():
+    """F61: three for each that began in the last ten seconds; who tries another host is told the same."""
+
+    async def scenario() -> list[int]:
+        clock, through, room = FakeClock(), [], 6
+        gate = Gate(clock, has_room=lambda wanted: wanted <= room)
+
+        async def attempt(host: str) -> None:
+            (await gate.enter(host)).end()
+            through.append(host)
+
+        tasks = [asyncio.create_task(attempt(host)) for host in ("a", "a", "a", "b")]
+        counts = []
+        for seconds in (5.0, 7.0):
+            await clock.advance(seconds)
+            counts.append(len(through))
+        room = 100
+        await clock.advance(2.0)
+        await asyncio.gather(*tasks)
+        return [*counts, len(through)]
+
+    assert asyncio.run(scenario()) == [2, 4, 4]
+
+
 class Crowd:
     """Channels that try again and again to get media from one host, which has none until it `lives`."""
 
