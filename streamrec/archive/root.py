@@ -20,6 +20,8 @@ HOLDER: Final = ".streamrec-spool"
 OURS: Final = frozenset({MARK, HOLDER})
 """Files in the folder that are no recordings."""
 _MOST: Final = 4096  # bytes
+_SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that say something of us and nothing of the folder."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +35,18 @@ class Identity:
 
 
 def identity(tree: Tree) -> Identity | None:
-    """What the mark of a folder says; None if there is no mark, or none that can be read."""
+    """What the mark of a folder says; None if there is no mark, or none that can be read.
+
+    Raises OSError if this process cannot look, for want of descriptors or memory.
+    """
     try:
         said = json.loads(_text(tree, MARK))
         return Identity(UUID(said["root"]), UUID(said["database"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        if error.errno in _SHORT:
+            raise
+        return None
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -84,7 +93,11 @@ class Watch:
 
     def look(self) -> None:
         """Go to the folder anew by its path, and see whether it is the one expected and free for us."""
-        fault = self._fault()
+        try:
+            fault = self._fault()
+        except OSError as error:
+            log.warning("the archive cannot be looked at", error=error.strerror)
+            return
         if fault is not None:
             self.refuse(fault)
         elif self._tree.missing is not None:
@@ -92,6 +105,7 @@ class Watch:
             self._tree.missing = None
 
     def _fault(self) -> str | None:
+        """Raises OSError if we cannot look."""
         path = self._tree.path
         try:
             with Tree(path, make=False) as there:
@@ -103,6 +117,8 @@ class Watch:
                 if self._tree.enter(there):  # only now: files that are open are finished where they were begun
                     self._let_go()
         except OSError as error:
+            if error.errno in _SHORT:
+                raise
             return f"The folder {path} cannot be opened: {error.strerror}."
         return self._hold()
 

@@ -31,6 +31,7 @@ def move(old: CaptureState, new: CaptureState) -> CaptureState:
 GOOD_SECONDS: Final = 30.0
 HOUR_SECONDS: Final = 3600.0
 LONG_CAP_SECONDS: Final = 60.0
+OUR_CAP_SECONDS: Final = 4.0
 FIRST_SECONDS: Final = 0.5
 LEAST_SECONDS: Final = 0.1
 ASKED_CAP_SECONDS: Final = 60.0
@@ -45,6 +46,8 @@ LASTING: Final = frozenset(
         GapReason.NOT_MEDIA,
     }
 )
+# What is wrong with us and not with the station, and may be mended any moment.
+OURS: Final = frozenset({GapReason.DISK_FULL, GapReason.IO_ERROR, GapReason.STORAGE_MISSING})
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class Backoff:
     """Full jitter: after failure n, uniform(0.1, min(cap, 0.5 x 2^n)) seconds; it never gives up.
 
     The first attempt after good media (30 s of it) is at once. The cap is `cap_seconds` for an hour of
-    failure, then 60 s. Failures that last go straight to the cap.
+    failure, then 60 s. Failures that last go straight to the cap; those of our own disk have a cap of 4 s.
     """
 
     cap_seconds: float = 15.0
@@ -81,6 +84,7 @@ class Backoff:
             if reason not in LASTING:
                 return 0.0
         cap = LONG_CAP_SECONDS if now - self._failing_since >= HOUR_SECONDS else self.cap_seconds
+        cap = min(cap, OUR_CAP_SECONDS) if reason in OURS else cap
         self._failures += 1
         if reason in LASTING:
             return self.uniform(cap / 2, cap)

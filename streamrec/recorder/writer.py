@@ -351,18 +351,22 @@ class SegmentWriter:
     def _spoiled(self, file: _File, error: OSError) -> DiskFault:
         """Give the file up. What is in it stays as ".bad" for a person to look at, and never gets a row.
 
-        A failed sync may have thrown away any of the data, and the next one would not say so.
+        A failed sync may have thrown away any of the data, and the next one would not say so. On a disk that has
+        become read-only it stays what it is, and the spool's: the next start looks at what the disk has of it.
         """
         self._release(file)
         key = file.opened.key
+        is_aside = False
         for name in (key + layout.PART, key):
             with contextlib.suppress(OSError):
                 self._archive.rename(name, key + layout.BAD)
+                is_aside = True
                 break
         if file.size == 0:  # nothing to look at, and a disk that is full must not get a file with every attempt
             with contextlib.suppress(OSError):
                 self._archive.unlink(key + layout.BAD)
-        self._spool.done(file.opened)
+        if is_aside:
+            self._spool.done(file.opened)
         return self._fault(error, lost_from=file.opened.start_time)
 
     def _fault(self, error: OSError, *, lost_from: datetime) -> DiskFault:

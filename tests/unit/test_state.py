@@ -58,6 +58,16 @@ def test_what_lasts_goes_straight_to_the_cap():
     assert Backoff(uniform=longest).delay(GapReason.SOURCE_DENIED, 0) == 15
 
 
+@pytest.mark.parametrize("second", [0, 4000])
+def test_a_disk_that_is_mended_is_not_waited_for_longer_than_four_seconds(second: float):
+    """F50, F53: after minutes and after an hour."""
+    backoff = Backoff(uniform=longest)
+
+    waits = [backoff.delay(GapReason.DISK_FULL, second * n) for n in range(12)]
+
+    assert max(waits) == 4
+
+
 def test_after_an_hour_the_cap_is_a_minute():
     """The failure's age counts, not the number of attempts."""
     backoff = Backoff(uniform=longest)
