@@ -43,6 +43,7 @@ class _Cli(click.Group):
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Records radio and television streams around the clock."""
+    os.umask(os.umask(0o077) | 0o002)  # whatever we were started with, nobody else may write what we make
 
 
 def _configured(process: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

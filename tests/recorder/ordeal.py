@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +30,7 @@ from tests.station import programs
 from tests.station.content import Content, Key, Place, jumps, missing
 from tests.station.mount import Mount
 
+PROGRAM = ("-m", "streamrec", "recorder")
 EXPECTED = frozenset({GapReason.STARTING, GapReason.DISABLED})
 
 
@@ -154,8 +155,10 @@ class Ordeal:
         self.tracks: dict[str, Track] = {}
 
     @contextmanager
-    def recorder(self, reachable: list[str], **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A recorder that may capture from these."""
+    def recorder(
+        self, reachable: list[str], *, program: Sequence[str] = PROGRAM, **variables: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A recorder that may capture from these; `program` are the interpreter's arguments."""
         assert self.settings.database_url is not None
         environment = {
             **os.environ,
@@ -166,8 +169,7 @@ class Ordeal:
             "STREAMREC_LOG_LEVEL": "debug",  # tells every attempt
             **variables,
         }
-        command = [sys.executable, "-m", "streamrec", "recorder"]
-        with programs.running(command, self.log, environment=environment, cwd=PROJECT) as child:
+        with programs.running([sys.executable, *program], self.log, environment=environment, cwd=PROJECT) as child:
             yield child
 
     def add(self, name: str, url: str, mount: Mount | None = None, **changes: object) -> Track:
@@ -184,6 +186,14 @@ class Ordeal:
         draft = checked(changes, allow=allow)
         with Session(self.engine) as session, session.begin():
             channels.update(session, self.tracks[name].channel_id, draft)
+
+    def await_recorder(self, seconds: float = 60.0) -> None:
+        """Until it is among the recorders: what is added before then begins with a time without one."""
+
+        def is_there() -> bool:
+            return self.log.exists() and "the archive can be written" in self.log.read_text()
+
+        programs.eventually(is_there, seconds, "the recorder is there", every=0.2)
 
     def await_running(self, names: list[str], seconds: float = 30.0) -> None:
         """Until these captures run."""
