@@ -33,9 +33,51 @@ def small_disk(folder: Path, *, megabytes: int, inodes: int | None = None) -> It
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def remount(folder: Path, mode: str) -> None:
-    """Make a mounted disk read-only ("ro") or writable ("rw"). Raises CalledProcessError while files are open."""
-    subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], check=True, capture_output=True)
+class Image:
+    """An ext4 in a file, mounted at `folder`: one that breaks as a real disk does, and is mended as one is."""
+
+    def __init__(self, folder: Path, *, megabytes: int, inodes: int) -> None:
+        self.folder = folder
+        self._path = folder.with_name(f"{folder.name}.img")
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._path.open("wb") as image:
+            image.truncate(megabytes << 20)
+        made = ["mkfs.ext4", "-q", "-F", "-N", str(inodes), "-e", "remount-ro", str(self._path)]
+        subprocess.run(made, check=True)
+
+    def _mount(self) -> None:
+        """On a device of its own: mount(8) would take that of before, which is broken while files are open."""
+        device = _said("losetup", "--find", "--show", str(self._path))
+        subprocess.run(["mount", device, str(self.folder)], check=True)
+        subprocess.run(["losetup", "--detach", device], check=True)  # once it is not mounted any more
+
+    def _unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+    @contextmanager
+    def mounted(self) -> Iterator[Image]:
+        """It is there, and gone afterwards."""
+        needed("to mount a disk")
+        self._mount()
+        try:
+            yield self
+        finally:
+            self._unmount()
+            self._path.unlink()
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """The kernel met an error and made it read-only, open files and all; then it is repaired and mounted."""
+        device = Path(_said("findmnt", "-n", "-o", "SOURCE", str(self.folder)))
+        Path("/sys/fs/ext4", device.name, "trigger_fs_error").write_text("1")
+        yield
+        self._unmount()
+        subprocess.run(["e2fsck", "-f", "-y", str(self._path)], check=False, capture_output=True)
+        self._mount()
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager

@@ -198,6 +198,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, own_server: Server, noise: C
         story = Story(ordeal)
         reachable = [f"127.0.0.1:{station.port}"]
         with ordeal.recorder(reachable, STREAMREC_DB_TIMEOUT_SECONDS=str(TIMEOUT_SECONDS)):
+            ordeal.await_recorder()
             for name in CHANNELS:
                 ordeal.add(name, station.url(name), station.add(name, noise, burst_frames=0))
             ordeal.await_running(list(CHANNELS))
