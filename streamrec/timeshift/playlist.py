@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from time import gmtime, strftime
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamrec.models import FileFormat
-from streamrec.timeshift.plan import Plan, Source
+from streamrec.timeshift.plan import Entry, Plan, Source
 
 VERSION: Final = 8
 GAP: Final = "gap."
@@ -52,39 +52,90 @@ def filler(name: str) -> tuple[FileFormat, bytes]:
 
 def target_seconds(plan: Plan) -> int:
     """No entry is longer, rounded to whole seconds; one of few values, whatever is in the list at the moment."""
-    longest = max((entry.duration for entry in plan.entries), default=0)
+    longest = max((block.longest for block in _blocks(plan)), default=0)
     rounded = (longest + _SECOND // 2) // _SECOND
     return next((target for target in _TARGETS if rounded <= target), rounded)
 
 
+class _Block(NamedTuple):
+    """Entries that follow each other: all of a source, or one."""
+
+    entries: Sequence[Entry]
+    is_whole: bool
+
+    @property
+    def longest(self) -> int:
+        """Microseconds."""
+        first = self.entries[0]
+        return first.source.longest if self.is_whole and first.source else first.duration
+
+
+def _blocks(plan: Plan) -> Iterator[_Block]:
+    at, entries = 0, plan.entries
+    while at < len(entries):
+        source = entries[at].source
+        own = source.entries if source is not None else ()
+        behind = at + len(own)
+        is_whole = bool(own) and behind <= len(entries) and entries[at].offset == own[0].offset
+        is_whole = (
+            is_whole and entries[behind - 1].source is source and entries[behind - 1].offset == own[-1].offset
+        )
+        following = behind if is_whole else at + 1
+        yield _Block(entries[at:following], is_whole)
+        at = following
+
+
 def _body(plan: Plan, query: str) -> list[str]:
-    """Every entry with its wall time; made for a day of them, hence one loop."""
+    """Every entry with its wall time; made for a day of them, of which most have been written before."""
     lines: list[str] = []
     source: Source | None = None
-    address, ending, has_header = "", _ending(plan), False
-    for since, duration, its_source, offset, size, is_break in plan.entries:
-        if is_break and lines:
+    ending, has_header = _ending(plan), False
+    for block in _blocks(plan):
+        first = block.entries[0]
+        if first.is_break and lines:
             lines.append("#EXT-X-DISCONTINUITY")
-        if its_source is not None and its_source is not source:
-            source = its_source
-            ending, address = source.format.value, f"media/{source.uuid}"
-            if source.format is FileFormat.MP4 and (is_break or not has_header):
+        if first.source is not None and first.source is not source:
+            source, ending = first.source, first.source.format.value
+            if source.format is FileFormat.MP4 and (first.is_break or not has_header):
                 has_header = True
-                header = source.index.header_bytes
-                lines.append(f'#EXT-X-MAP:URI="{address}.{ending}{query}",BYTERANGE="{header}@0"')
-        day, second = divmod(since // _SECOND, _DAY)
-        lines.append(
-            f"#EXT-X-PROGRAM-DATE-TIME:{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
-            f".{since // 1000 % 1000:03d}Z\n#EXTINF:{duration / _SECOND:.5f},"
-        )
-        if its_source is None:
-            # With a range, because ffmpeg keeps that of the piece before otherwise.
-            size = len(_FILLERS[FileFormat(ending)])
-            lines.append(f"#EXT-X-GAP\n#EXT-X-BYTERANGE:{size}@0\nmedia/{GAP}{ending}{query}")
+                lines.append(_map(source, query))
+        if source is not None and block.is_whole:
+            lines.append(_addressed(_text(source), ending, query))
         else:
-            # Each with a name of its own: ffmpeg 9 joins ranges of one name, and then leaves some out.
-            lines.append(f"#EXT-X-BYTERANGE:{size}@{offset}\n{address}.{offset}.{ending}{query}")
+            lines += [_line(entry, ending, query) for entry in block.entries]
     return lines
+
+
+def _map(source: Source, query: str) -> str:
+    size = source.index.header_bytes
+    return f'#EXT-X-MAP:URI="media/{source.uuid}.{source.format.value}{query}",BYTERANGE="{size}@0"'
+
+
+def _text(source: Source) -> str:
+    """All entries of a source, without a query; written once."""
+    if not source.texts:
+        source.texts.append("\n".join(_line(entry, source.format.value, "") for entry in source.entries))
+    return source.texts[0]
+
+
+def _addressed(text: str, ending: str, query: str) -> str:
+    """With the query behind every address; only addresses end like that."""
+    return text.replace(f".{ending}\n", f".{ending}{query}\n") + query if query else text
+
+
+def _line(entry: Entry, ending: str, query: str) -> str:
+    since, duration, source, offset, size, _ = entry
+    day, second = divmod(since // _SECOND, _DAY)
+    told = (
+        f"#EXT-X-PROGRAM-DATE-TIME:{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+        f".{since // 1000 % 1000:03d}Z\n#EXTINF:{duration / _SECOND:.5f},\n"
+    )
+    if source is None:
+        # With a range, because ffmpeg keeps that of the piece before otherwise.
+        size = len(_FILLERS[FileFormat(ending)])
+        return f"{told}#EXT-X-GAP\n#EXT-X-BYTERANGE:{size}@0\nmedia/{GAP}{ending}{query}"
+    # Each with a name of its own: ffmpeg 9 joins ranges of one name, and then leaves some out.
+    return f"{told}#EXT-X-BYTERANGE:{size}@{offset}\nmedia/{source.uuid}.{offset}.{ending}{query}"
 
 
 def _ending(plan: Plan) -> str:

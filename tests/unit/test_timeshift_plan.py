@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from streamrec.archive import pieces
 from streamrec.archive.pieces import Builder
-from streamrec.models import FileFormat
+from streamrec.models import FileFormat, Store
 from streamrec.timeline import Span
-from streamrec.timeshift import playlist
+from streamrec.timeshift import catalogue, playlist
 from streamrec.timeshift.plan import Plan, Source, micros, plan
 from tests.factories import T0, at
 
@@ -218,3 +218,42 @@ def test_what_two_recorders_have_of_the_same_time_is_told_once() -> None:
     found = plan([first, growing], Span(at(0), at(60))).entries
 
     assert [entry.since for entry in found] == [micros(at(s)) for s in (0, 4)]
+
+
+def closed(number: int, lengths: Sequence[int]) -> catalogue.Closed:
+    made = source(T0, lengths)
+    size = made.index.size_bytes
+    place = ("a.mp3", FileFormat.MP3, made.start_time, made.end_time, size, Store.LOCAL, None)
+    return catalogue.Closed(number, made.uuid, RUN, *place, made.index.encoded(), 0, 0)
+
+
+def test_what_is_kept_of_a_recording_holds_for_its_version_alone() -> None:
+    kept, row = catalogue.Kept(10), closed(1, [4_000_000])
+
+    kept.add(("7", "8", row.size_bytes), row)
+
+    assert kept.get(1, ("7", "8", row.size_bytes)) is row
+    assert kept.get(1, ("9", "8", row.size_bytes)) is None
+    assert kept.source(row) is kept.source(row)
+
+
+def test_no_more_is_kept_than_so_many_pieces() -> None:
+    kept, rows = catalogue.Kept(10), [closed(number, [4_000_000] * 4) for number in range(4)]
+
+    for row in rows:
+        kept.add(("7", "8", 1), row)
+
+    assert [kept.get(row.id, ("7", "8", 1)) is row for row in rows] == [False, False, True, True]
+
+
+@given(raw=FILES, access=st.text("abc-_", min_size=1, max_size=9))
+def test_every_address_of_a_signed_list_carries_its_access_and_nothing_else_differs(raw: Raw, access: str) -> None:
+    made = whole(placed(raw))
+    query = f"?access={access}"
+
+    signed = playlist.written(made, is_live=False, query=query)
+
+    addresses = [line for line in signed.splitlines() if line.startswith("media/")]
+    assert all(address.endswith(query) for address in addresses)
+    assert len(addresses) == len(made.entries)
+    assert signed.replace(query, "") == playlist.written(made, is_live=False)
