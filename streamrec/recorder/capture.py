@@ -50,7 +50,7 @@ class Capture:
         self._clock = tools.clock
         began = tools.clock.now()
         self.status = Status(since=began)
-        self._backoff = state.Backoff(tools.retry_cap_seconds)
+        self._backoff = state.Backoff(tools.retry_cap_seconds, tools.uniform)
         self._rotation = Rotation(order, tools.limits, tools.clock.monotonic())
         account = self._begun(covered_until, reason, archived)
         self._runs = Runs(self._rotation.of(order), tools, self.status, account, archived, stands_by=stands_by)

@@ -45,8 +45,9 @@ class Disk:
     to help, because the syncs of a file system run in company.
     """
 
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, threads: Executor, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._threads = threads
+        self._monotonic = monotonic
         self._jobs: deque[_Job] = deque()
         self._is_called = False
 
@@ -72,14 +73,14 @@ class Disk:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do what there is, in a thread."""
         done: list[_Done] = []
-        began = told_at = time.monotonic()
+        began = told_at = self._monotonic()
         while self._jobs:
             try:
                 job = self._jobs.popleft()
             except IndexError:
                 break  # another thread was faster
             done.append(_outcome(job))
-            now = time.monotonic()
+            now = self._monotonic()
             if now - began > SLOW_SECONDS and self._jobs:
                 with suppress(RuntimeError):  # the threads are told to end, and this one does the rest
                     self._threads.submit(self._work, loop)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from streamrec import db, indexes
 from streamrec.archive import pieces as piece_index
+from streamrec.errors import StreamrecError, Unavailable
 from streamrec.indexes import New
 from streamrec.models import Coverage, CoverageKind, GapReason, Origin, Recording, Run
 from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed, identity
@@ -50,6 +51,29 @@ class Journal(Protocol):
 
     def done(self, fact: Fact) -> None:
         """The fact is in the database."""
+        ...
+
+
+class Refused(StreamrecError):
+    """The store will never take a fact as it is; `is_late` if only because others were there before."""
+
+    def __init__(self, detail: str, *, is_late: bool) -> None:
+        super().__init__(detail)
+        self.is_late = is_late
+
+
+class Book(Protocol):
+    """Where facts become rows; the database."""
+
+    def enter(self, facts: Sequence[Fact]) -> None:
+        """Make rows of all of them, in order, or of none. The same fact again changes nothing.
+
+        Raises Unavailable, or Refused if one of them is not taken.
+        """
+        ...
+
+    def has_turned(self) -> bool:
+        """Whether what was entered before the last call may be gone: another store is in its place. Raises Unavailable."""
         ...
 
 
@@ -234,6 +258,26 @@ def _may_pass(exc: DBAPIError) -> bool:
     return db.is_away(exc) or db.has_collided(exc)
 
 
+class PostgresBook:
+    """A Book on `db.Session`."""
+
+    def __init__(self) -> None:
+        self._history = History()
+
+    def enter(self, facts: Sequence[Fact]) -> None:
+        try:
+            with db.Session.begin() as session:
+                record_all(session, facts)
+        except DBAPIError as exc:
+            if _may_pass(exc):
+                raise Unavailable(type(exc).__name__) from exc
+            raise Refused(str(exc.orig), is_late=is_late(exc)) from exc
+
+    def has_turned(self) -> bool:
+        with db.away_as_unavailable():
+            return self._history.has_turned()
+
+
 # --- the thread -------------------------------------------------------------------------------------------
 
 
@@ -247,6 +291,8 @@ class Ledger:
         refused: Path,
         late: Late | None = None,
         may_write: Callable[[], bool] = lambda: True,
+        book: Book | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`refused` is the file that gets a line for each fact that the database will never take.
 
@@ -257,9 +303,10 @@ class Ledger:
         self._refused = refused
         self._late = late
         self._may_write = may_write
+        self._book = book or PostgresBook()
+        self._monotonic = monotonic
         self._postponed: dict[UUID, float] = {}  # when to ask again, on the monotonic clock
-        self._history = History()
-        self._recent = Recent()
+        self._recent = Recent(monotonic)
         self._again: dict[tuple[str, UUID], Fact] = {}  # taken before, by a server that is not there any more
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -282,28 +329,40 @@ class Ledger:
             if self._stopping.is_set() and not replayed:
                 return
             if self._failures and not replayed:
-                self._stopping.wait(AWAY_SECONDS[min(self._failures, 4) - 1])
+                self._stopping.wait(self.pause)
             elif not replayed:
                 self._await_news()
 
     def _await_news(self) -> None:
         """What comes at about the same time goes to the database together."""
-        self._journal.has_news.wait(POSTPONED_SECONDS if self._postponed else IDLE_SECONDS)
+        self._journal.has_news.wait(self.pause)
         self._stopping.wait(GATHER_SECONDS)
         self._journal.has_news.clear()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last step was in vain."""
+        return self._failures > 0
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before the next step if the last replayed nothing; news ends it, unless it failed."""
+        if self._failures:
+            return AWAY_SECONDS[min(self._failures, 4) - 1]
+        return POSTPONED_SECONDS if self._postponed else IDLE_SECONDS
 
     def step(self) -> int:
         """Replay one batch; how many facts left the journal. A lost database is not an error here."""
         if not self._may_write():
             return self._wait("LeaseInDoubt") if self._journal.pending(1) else 0
         try:
-            if self._journal.pending(1) and self._history.has_turned():
+            if self._journal.pending(1) and self._book.has_turned():
                 self._again = self._recent.facts()
                 log.warning("the database is another; it is told the latest again", facts=len(self._again))
             facts = self._due()
             if facts:
                 self._replay(facts)
-        except (DBAPIError, PoolTimeout) as exc:
+        except (Unavailable, DBAPIError, PoolTimeout) as exc:
             return self._wait(type(exc).__name__)
         except Exception:  # the thread must outlive a bug: the facts stay in the journal
             self._failures += 1
@@ -322,7 +381,7 @@ class Ledger:
 
     def _due(self) -> list[Fact]:
         """The oldest facts, but for those that wait for what another recorder will tell."""
-        now = time.monotonic()
+        now = self._monotonic()
         self._postponed = {uuid: at for uuid, at in self._postponed.items() if at > now}
         again = self._ready(self._again.values())[:BATCH]
         return again or self._ready(self._journal.pending(BATCH + len(self._postponed)))
@@ -333,11 +392,8 @@ class Ledger:
     def _replay(self, facts: Sequence[Fact]) -> None:
         """All at once; if the database refuses one of them, one after the other to find which."""
         try:
-            with db.Session.begin() as session:
-                record_all(session, facts)
-        except DBAPIError as exc:
-            if _may_pass(exc):
-                raise
+            self._book.enter(facts)
+        except Refused:
             self._replay_singly(facts)
             return
         for fact in facts:
@@ -351,20 +407,17 @@ class Ledger:
     def _replay_singly(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
             try:
-                with db.Session.begin() as session:
-                    record(session, fact)
-            except DBAPIError as exc:
-                if _may_pass(exc):
-                    raise
-                if self._late is not None and isinstance(fact, SegmentClosed | GapNoted) and is_late(exc):
+                self._book.enter([fact])
+            except Refused as exc:
+                if self._late is not None and isinstance(fact, SegmentClosed | GapNoted) and exc.is_late:
                     if not self._late.settle(fact):
-                        self._postponed[fact.uuid] = time.monotonic() + POSTPONED_SECONDS
+                        self._postponed[fact.uuid] = self._monotonic() + POSTPONED_SECONDS
                         continue
                     self._done(fact)
                     continue
-                log.error("the database refuses a fact; it is set aside", fact=repr(fact), error=str(exc.orig))
+                log.error("the database refuses a fact; it is set aside", fact=repr(fact), error=exc.detail)
                 with self._refused.open("a") as lines:
-                    lines.write(f"{fact!r} # {str(exc.orig).splitlines()[0]}\n")
+                    lines.write(f"{fact!r} # {exc.detail.splitlines()[0]}\n")
             else:
                 self._recent.add(fact)
             self._done(fact)

@@ -1,4 +1,4 @@
-"""How far a channel's time is told, by rows and by facts that are not rows yet: what a capture goes on from."""
+"""How far a channel's time is told, by rows and facts that are not rows yet: what a capture goes on from. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
-
-from streamrec.models import Coverage, EnabledPeriod, GapReason
+from streamrec.models import GapReason
 from streamrec.recorder.facts import GapNoted, SegmentClosed
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.tail import End
@@ -24,29 +21,6 @@ class Told:
 
     enabled_at: datetime
     covered_until: datetime | None
-
-
-def told(session: Session, channel_id: int) -> Told | None:
-    """How far the database's account of an enabled channel goes; None if no period is open."""
-    period = sa.select(EnabledPeriod.start_time).where(
-        EnabledPeriod.channel_id == channel_id, EnabledPeriod.end_time.is_(None)
-    )
-    enabled_at = session.scalar(period)
-    if enabled_at is None:
-        return None
-    latest = sa.select(sa.func.max(Coverage.end_time)).where(Coverage.channel_id == channel_id)
-    return Told(enabled_at, session.scalar(latest))
-
-
-def disabled_at(session: Session, channel_id: int) -> datetime | None:
-    """When the latest enabled period ended; None if it has not."""
-    latest = (
-        sa.select(EnabledPeriod.end_time)
-        .where(EnabledPeriod.channel_id == channel_id)
-        .order_by(EnabledPeriod.start_time.desc())
-        .limit(1)
-    )
-    return session.scalar(latest)
 
 
 def beginning(told: Told, pending: datetime | None, now: datetime) -> tuple[datetime, GapReason]:

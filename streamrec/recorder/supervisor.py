@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
-from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from streamrec import db
-from streamrec.errors import DatabaseAway, Unavailable
+from streamrec.errors import Unavailable
 from streamrec.models import GapReason
-from streamrec.recorder import orders, past, tail
+from streamrec.recorder import past, tail
 from streamrec.recorder.holdings import Held, Holdings, Look
+from streamrec.recorder.records.interface import Records
 from streamrec.recorder.relay import Relay
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.tools import Order, Tools
 
 log = structlog.get_logger(__name__)
-Result = TypeVar("Result")
 
 RACE_SECONDS: Final = 0.5  # at most; so that not all claim a dead recorder's channels at once
 STANDBY_TICK: Final = 0.2
@@ -75,22 +71,20 @@ class Supervisor:
     def __init__(
         self,
         tools: Tools,
-        engine: Engine,
+        records: Records,
         holdings: Holdings,
         *,
         poll_seconds: float,
         stop_seconds: float,
         inherited: Callable[[], Sequence[Spool]] = tuple,
-        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`inherited` are spools of other recorders whose facts are not rows yet."""
         self._tools = tools
-        self._engine = engine
+        self._records = records
         self._holdings = holdings
         self._poll_seconds = poll_seconds
         self._stop_seconds = stop_seconds
         self._inherited = inherited
-        self._uniform = uniform
         self._captures: dict[int, Relay] = {}
         self._standing_by: dict[int, Relay] = {}
         self._handing_over: dict[int, asyncio.Task[None]] = {}
@@ -98,10 +92,7 @@ class Supervisor:
         self._ended: dict[int, datetime] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
-        self._standing = orders.Standing(tools.clock.monotonic)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listener: db.Listener | None = None
-        self._listening_on = -1  # kept, because a lost connection does not know its descriptor any more
         self._is_away = False
         self._wait_seconds = poll_seconds
         self.has_peers = False
@@ -124,12 +115,12 @@ class Supervisor:
             self._woken.clear()
             self._wait_seconds = self._poll_seconds
             try:
-                await self._listen()
+                await self._records.listen(self._woken.set)
                 await self._reconcile()
                 self._note_away(is_away=False)
             except Unavailable:
                 self._note_away(is_away=True)  # what is known goes on being captured
-                self._unlisten()
+                self._records.unlisten()
             except SQLAlchemyError:  # a bug of ours, and no reason to stop capturing
                 log.exception("the channels cannot be read")
             with suppress(TimeoutError):
@@ -148,7 +139,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End every capture; what does not end in time is abandoned to the next start's salvage."""
-        self._unlisten()
+        self._records.unlisten()
         for capture in (*self._captures.values(), *self._standing_by.values()):
             capture.stop()
         tasks = [*self._tasks.values(), *self._stops]
@@ -165,30 +156,6 @@ class Supervisor:
         if is_away != self._is_away:
             self._is_away = is_away
             log.warning("the database is away" if is_away else "the database is back")
-
-    # --- listening
-
-    async def _listen(self) -> None:
-        if self._listener is not None:
-            return
-        listener = await asyncio.to_thread(db.Listener, self._engine, "channel", "placement")
-        self._listener = listener
-        self._listening_on = listener.fileno()
-        asyncio.get_running_loop().add_reader(self._listening_on, self._drain, listener)
-
-    def _drain(self, listener: db.Listener) -> None:
-        try:
-            listener.drain()
-        except DatabaseAway:
-            self._unlisten()
-        self._standing.forget()
-        self._woken.set()
-
-    def _unlisten(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listening_on)
-            listener.close()
 
     # --- reconciling
 
@@ -219,13 +186,13 @@ class Supervisor:
 
     def _read(self) -> tuple[Mapping[int, Order], Look, Held | None]:
         """The orders and what is ours; what is to be taken from others is left to `_taken_over`. Blocks."""
-        found, wanted = _in_session(self._standing.read)
-        look = self._holdings.look(wanted)
+        found, pins = self._records.wanted()
+        look = self._holdings.look(pins)
         return found, look, None if look.is_takeover else self._holdings.take(look)
 
     async def _taken_over(self, look: Look) -> Held:
         """Do our part of the plan a moment later, because others may be about to do the same."""
-        await self._tools.clock.sleep(self._uniform(0.0, RACE_SECONDS))
+        await self._tools.clock.sleep(self._tools.uniform(0.0, RACE_SECONDS))
         return await asyncio.to_thread(self._holdings.take, look)
 
     async def _give_back(self, held: Held, found: Mapping[int, Order]) -> None:
@@ -255,13 +222,11 @@ class Supervisor:
         """How far the channel's time is told, and with what its archive ends; None if it is not enabled."""
         pending = past.pending_of([self._tools.spool, *self._inherited()], channel_id)
         # After the spool: a fact that leaves it meanwhile is in the database, and not in neither.
-        account, rows = await asyncio.to_thread(
-            _in_session, lambda session: (past.told(session, channel_id), tail.rows(session, channel_id))
-        )
-        if account is None:
+        told, rows = await asyncio.to_thread(self._records.account, channel_id)
+        if told is None:
             return None
         ends = [*(fact.end_time for fact in pending), *filter(None, [self._ended.get(channel_id)])]
-        covered_until, reason = past.beginning(account, max(ends, default=None), self._tools.clock.now())
+        covered_until, reason = past.beginning(told, max(ends, default=None), self._tools.clock.now())
         return past.Past(covered_until, reason, tail.end([*rows, *pending]))
 
     def _run(self, capture: Relay, among: dict[int, Relay]) -> None:
@@ -276,7 +241,7 @@ class Supervisor:
             await capture.run()
         except Exception:  # the edge of one capture
             log.exception("a capture failed", channel_id=channel_id)
-            await asyncio.sleep(self._poll_seconds)
+            await self._tools.clock.sleep(self._poll_seconds)
         finally:
             if self._standing_by.get(channel_id) is capture:
                 del self._standing_by[channel_id]
@@ -303,8 +268,8 @@ class Supervisor:
         channel_id = capture.order.channel_id
         until = None
         try:
-            until = await asyncio.to_thread(_in_session, lambda session: past.disabled_at(session, channel_id))
-        except DatabaseAway:
+            until = await asyncio.to_thread(self._records.disabled_at, channel_id)
+        except Unavailable:
             log.warning("the end of a period is not known", channel_id=channel_id)
         capture.stop(until or self._tools.clock.now())
 
@@ -351,8 +316,3 @@ class Supervisor:
         finally:
             del self._handing_over[channel_id]
             self._woken.set()
-
-
-def _in_session(read: Callable[[Session], Result]) -> Result:
-    with db.away_as_unavailable(), db.Session.begin() as session:
-        return read(session)

@@ -9,14 +9,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import sqlalchemy as sa
 import structlog
-from sqlalchemy.orm import Session
 
 from streamrec.archive.files import Tree
 from streamrec.framing import framer_for
 from streamrec.framing.units import Unit
-from streamrec.models import Coverage, CoverageKind, FileFormat, Origin, Recording
+from streamrec.models import FileFormat
 from streamrec.recorder import rejoin
 from streamrec.recorder.facts import Fact, GapNoted, SegmentClosed
 from streamrec.recorder.rejoin import Mark, Tail
@@ -53,29 +51,6 @@ NOTHING: Final = End()
 def of(closed: SegmentClosed) -> ClosedFile:
     """The file that a fact speaks of."""
     return ClosedFile(closed.key, closed.format, closed.start_time, closed.end_time)
-
-
-def rows(session: Session, channel_id: int) -> list[ClosedFile | GapNoted]:
-    """The last files and gaps of a channel that have rows."""
-    return [*_files(session, channel_id), *_gaps(session, channel_id)]
-
-
-def _files(session: Session, channel_id: int) -> list[ClosedFile]:
-    columns = (Recording.path, Recording.format, Recording.start_time, Recording.end_time)
-    ours = (Recording.channel_id == channel_id, Recording.origin == Origin.CAPTURED)
-    latest = sa.select(*columns).where(*ours).order_by(Recording.start_time.desc()).limit(FILES)
-    return [ClosedFile(path, form, start, end) for path, form, start, end in session.execute(latest) if form]
-
-
-def _gaps(session: Session, channel_id: int) -> list[GapNoted]:
-    columns = (Coverage.uuid, Coverage.start_time, Coverage.end_time, Coverage.reason, Coverage.detail)
-    ours = (Coverage.channel_id == channel_id, Coverage.kind == CoverageKind.GAP)
-    latest = sa.select(*columns).where(*ours).order_by(Coverage.start_time.desc()).limit(GAPS)
-    return [
-        GapNoted(uuid, channel_id, start, end, reason, detail or "")
-        for uuid, start, end, reason, detail in session.execute(latest)
-        if reason
-    ]
 
 
 def end(told: Iterable[ClosedFile | Fact]) -> End:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -69,5 +70,6 @@ class Tools:
     retry_cap_seconds: float = 15.0
     sync_seconds: float = 2.0
     limits: Limits = Limits()
+    uniform: Callable[[float, float], float] = random.uniform  # all the chance there is in waiting
     flusher: Flusher | None = None
     on_change: Callable[[int], None] = lambda _channel_id: None

@@ -52,6 +52,7 @@ from streamrec.recorder.inheritance import Inheritance
 from streamrec.recorder.limits import Threads
 from streamrec.recorder.placement.interface import Member
 from streamrec.recorder.placement.postgres import PostgresPlacement
+from streamrec.recorder.records.postgres import PostgresRecords
 from streamrec.recorder.settlement import Settlement
 from streamrec.recorder.sources import ffmpeg
 from streamrec.recorder.sources.select import Sources
@@ -228,7 +229,7 @@ class _Worker:
             sources=self._sources(clock, children),
             archive=archive,
             spool=spool,
-            disk=Disk(threads),
+            disk=Disk(threads, clock.monotonic),
             gate=Gate(clock),
             beat=Beat(clock, self.totals.lag),
             totals=self.totals,
@@ -245,7 +246,7 @@ class _Worker:
         )
         supervisor = Supervisor(
             tools,
-            self.engine,
+            PostgresRecords(self.engine, monotonic=clock.monotonic),
             self.holdings,
             poll_seconds=self.settings.poll_seconds,
             stop_seconds=self.settings.stop_seconds - 1,

@@ -24,6 +24,7 @@ from streamrec.recorder.facts import Fact, RunStarted, SegmentClosed
 from streamrec.recorder.holdings import Holdings
 from streamrec.recorder.placement.interface import Member
 from streamrec.recorder.placement.postgres import PostgresPlacement
+from streamrec.recorder.records.postgres import PostgresRecords
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.supervisor import Supervisor
 from tests import factories
@@ -93,7 +94,8 @@ async def first_capture(stage: Stage, engine: Engine) -> Capture:
     object.__setattr__(stage.tools, "on_change", lambda _channel_id: has_begun.set())
     holdings = Holdings(PostgresPlacement(), Member(stage.tools.recorder_id, 10), monotonic=time.monotonic)
     holdings.join()
-    supervisor = Supervisor(stage.tools, engine, holdings, poll_seconds=0.05, stop_seconds=2)
+    records = PostgresRecords(engine, monotonic=time.monotonic)
+    supervisor = Supervisor(stage.tools, records, holdings, poll_seconds=0.05, stop_seconds=2)
     task = asyncio.create_task(supervisor.run())
     try:
         await asyncio.wait_for(has_begun.wait(), 10)
