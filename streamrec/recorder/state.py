@@ -10,7 +10,7 @@ from typing import Final
 from streamrec.models import CaptureState, GapReason
 
 _MOVES: Final = {
-    CaptureState.STOPPED: {CaptureState.STARTING},
+    CaptureState.STOPPED: {CaptureState.STARTING, CaptureState.STOPPING},  # it may be stopped before it began
     CaptureState.STARTING: {CaptureState.RUNNING, CaptureState.BACKOFF, CaptureState.STOPPING},
     CaptureState.RUNNING: {CaptureState.BACKOFF, CaptureState.STOPPING},
     CaptureState.BACKOFF: {CaptureState.STARTING, CaptureState.STOPPING},

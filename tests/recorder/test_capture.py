@@ -146,6 +146,19 @@ def test_stopping_closes_the_file_and_tells_the_last_moment(tmp_path: Path):
     play(tmp_path, scenario)
 
 
+def test_one_that_is_stopped_before_it_has_begun_tells_its_time_all_the_same(tmp_path: Path):
+    """As when a channel is given away in the moment in which it was taken."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.stop(until=2)
+
+        assert (stage.capture.status.state, stage.gaps()) == (CaptureState.STOPPED, [(0, 2, GapReason.STARTING)])
+        assert stage.sources.attempts == []
+
+    play(tmp_path, scenario)
+
+
 def test_a_recorder_that_leaves_claims_nothing_it_did_not_see(tmp_path: Path):
     """The gap up to the next start is the next start's."""
 
