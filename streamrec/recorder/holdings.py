@@ -40,8 +40,7 @@ class Look:
     @property
     def is_takeover(self) -> bool:
         """Whether something is to be claimed that somebody else held."""
-        before = (self.view.assignments.get(channel_id) for channel_id in self.plan.claims)
-        return any(found is not None and found.holder is not None for found in before)
+        return any(_was_held(self.view, channel_id) for channel_id in self.plan.claims)
 
 
 class Holdings:
@@ -59,7 +58,9 @@ class Holdings:
         self.member = member
         self._monotonic = monotonic
         self._sure_seconds = SURE_SECONDS * ttl_seconds / TTL_SECONDS
+        self._ttl_seconds = ttl_seconds
         self._renewed_at = float("-inf")
+        self._patient_until = float("-inf")
         self._lock = threading.Lock()
         self._unplaced = 0
         self._planned: tuple[Mapping[int, Pin], View, Plan] | None = None
@@ -74,16 +75,22 @@ class Holdings:
         with self._lock:
             asked_at = self._monotonic()
             self.placement.join(self.member)
-            self._renewed_at = asked_at
+            self._renewed(asked_at)
 
     def beat(self) -> None:
         """Renew the lease; who was buried joins again, and finds out what it has lost."""
         asked_at = self._monotonic()
         if self.placement.renew(self.member.id):
-            self._renewed_at = asked_at
+            self._renewed(asked_at)
         else:
             log.warning("the others took this recorder for dead; it joins again")
             self.join()
+
+    def _renewed(self, asked_at: float) -> None:
+        """After a time in which we could not renew, the others' leases may have run out though they live."""
+        if self._sure_seconds <= asked_at - self._renewed_at < float("inf"):
+            self._patient_until = asked_at + self._ttl_seconds
+        self._renewed_at = asked_at
 
     def drain(self) -> None:
         """Ask the others to take over everything."""
@@ -96,9 +103,15 @@ class Holdings:
         self.placement.leave(self.member.id)
 
     def look(self, wanted: Mapping[int, Pin]) -> Look:
-        """Make the plan for the channels that are to be recorded; nothing is taken while the lease is in doubt."""
+        """Make the plan for the channels that are to be recorded; nothing is taken while the lease is in doubt.
+
+        For a lease's length after it was, nothing is taken over either: whoever lives renews in that time.
+        """
         view = self.placement.view()
         made = self._plan(wanted, view) if self.is_sure else Plan()
+        if self._patience_seconds > 0:
+            free = {id_: epoch for id_, epoch in made.claims.items() if not _was_held(view, id_)}
+            made = replace(made, claims=free)
         if made.unplaced != self._unplaced:
             self._unplaced = made.unplaced
             log.warning("channels that no recorder has room or the labels for", count=made.unplaced)
@@ -154,4 +167,15 @@ class Holdings:
 
     def _next_death(self, view: View) -> float | None:
         left = [seconds for who, seconds in view.seconds_left.items() if who != self.member.id]
+        if self._patience_seconds > 0:
+            left.append(self._patience_seconds)
         return min(left) + MARGIN_SECONDS if left else None
+
+    @property
+    def _patience_seconds(self) -> float:
+        return self._patient_until - self._monotonic()
+
+
+def _was_held(view: View, channel_id: int) -> bool:
+    found = view.assignments.get(channel_id)
+    return found is not None and found.holder is not None

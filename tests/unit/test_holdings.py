@@ -96,3 +96,26 @@ def test_one_that_drains_is_offered_nothing():
 
     assert turn(leaving).epochs == {}
     assert world.placement.view().members[A].is_leaving
+
+
+def test_after_an_outage_the_others_are_given_a_lease_to_renew_theirs():
+    """Nobody could: that theirs ran out says nothing of whether they live. What nobody held is free at once."""
+    world = World()
+    back, late, dead = world.recorder(A), world.recorder(B), UUID(int=3)
+    world.recorder(dead)
+    world.placement.claim(B, {1: 0})
+    world.placement.claim(dead, {2: 0})
+    world.now = 30.0
+    back.beat()
+    at_once, look_again = turn(back, 3).epochs, turn(back, 3).look_again_seconds
+    world.now = 32.0
+    for each in (back, late):
+        each.beat()
+    world.now = 34.0
+    for each in (back, late):
+        each.beat()
+    world.now = 36.1
+    later = turn(back, 3).epochs
+
+    assert (at_once, look_again) == ({3: 1}, 6.05)
+    assert later == {2: 2, 3: 1}
