@@ -90,6 +90,7 @@ class Supervisor:
         self._handing_over: dict[int, asyncio.Task[None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, datetime] = {}
+        self._superseded: set[Relay] = set()
         self._stops: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -245,6 +246,9 @@ class Supervisor:
         finally:
             if self._standing_by.get(channel_id) is capture:
                 del self._standing_by[channel_id]
+            elif capture in self._superseded:
+                self._superseded.discard(capture)  # what it told last may give way to what the other tells
+                self._ended.pop(channel_id, None)
             else:
                 self._ended[channel_id] = capture.covered_until
             self._tasks.pop(channel_id, None)
@@ -258,6 +262,7 @@ class Supervisor:
         capture = self._captures.pop(channel_id)
         if is_lost:
             log.warning("another recorder has this channel now", channel_id=channel_id, epoch=capture.order.epoch)
+            self._superseded.add(capture)
             capture.stop()
             return
         task = asyncio.create_task(self._stop_at_period(capture))
