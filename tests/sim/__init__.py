@@ -1,0 +1,1 @@
+"""A fleet of recorders in virtual time: the real control code on simulated stations and a simulated database."""
