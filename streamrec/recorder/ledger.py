@@ -73,7 +73,7 @@ class Book(Protocol):
         ...
 
     def has_turned(self) -> bool:
-        """Whether what was entered before the last call may be gone: another store is in its place. Raises Unavailable."""
+        """Whether what was entered before the last call may be gone, with the store that took it. Raises Unavailable."""
         ...
 
 

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Coroutine
 from contextlib import ExitStack, closing, suppress
@@ -47,6 +46,7 @@ from streamrec.recorder.disk import Disk
 from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.flusher import Flusher
 from streamrec.recorder.gate import Gate
+from streamrec.recorder.heart import Heart
 from streamrec.recorder.holdings import Holdings
 from streamrec.recorder.inheritance import Inheritance
 from streamrec.recorder.limits import Threads
@@ -213,7 +213,8 @@ class _Worker:
         children = self.settings.run_dir / "children"
         _sweep(children)
         threads = stack.enter_context(Threads(DISK_THREADS, thread_name_prefix="disk"))
-        heart = stack.enter_context(_Heart(self))
+        seconds = self.settings.heartbeat_seconds
+        heart = stack.enter_context(Heart(self.holdings, self.totals, self.recorder_id, seconds=seconds))
         clock = SystemClock()
         flusher = Flusher(archive.path, self.settings.sync_seconds, monotonic=clock.monotonic)
         stack.enter_context(flusher)
@@ -384,32 +385,6 @@ class _Worker:
 def _settle_present() -> None:
     detail = "The channel was enabled too briefly to be captured."
     rows.fill_holes(GapReason.DISABLED, detail, timedelta(seconds=HOLES_SECONDS))
-
-
-class _Heart:
-    """Beats in a thread of its own, so that neither a busy loop nor a slow disk looks like a death."""
-
-    def __init__(self, worker: _Worker) -> None:
-        self._worker = worker
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
-        self.is_leaving = False
-
-    def __enter__(self) -> _Heart:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(1.0)
-
-    def _run(self) -> None:
-        recorder_id, totals, holdings = self._worker.recorder_id, self._worker.totals, self._worker.holdings
-        while not self._stopping.wait(self._worker.settings.heartbeat_seconds):
-            rows.attempted(holdings.beat)
-        if self.is_leaving:
-            rows.attempted(lambda: rows.in_session(lambda session: registry.leave(session, recorder_id, totals)))
-            rows.attempted(holdings.leave)
 
 
 def _sweep(children: Path) -> None:
