@@ -62,7 +62,8 @@ def calibrated(runs: Sequence[dict[str, Any]]) -> Plan:
     """A world as fast as the one that was measured."""
     found = {name: statistics.median(run["costs"][name] for run in runs) for name in runs[0]["costs"]}
     noticed = statistics.median(_all(runs, "noticed"))
-    costs = Costs(**found, notice=max(0.001, noticed - found["wanted"] - found["view"] - found["change"]))
+    found["notice"] = max(0.001, noticed - found["wanted"] - found["view"] - found["change"])
+    costs = Costs(**found, account_work=min(run["costs"]["account"] for run in runs))  # with nobody in the way
     connect = tuple(max(0.001, each - costs.account - costs.change) for each in _all(runs, "connect"))
     media, refusal = (tuple(_all(runs, name)) for name in ("first_media", "refusal"))
     waits = Waits(connect, media, refusal, 0.0, TICK_SECONDS, BURST_FRAMES * MP3_FRAME_SECONDS)

@@ -31,6 +31,7 @@ class Costs:
     wanted: float = 0.003
     view: float = 0.004
     account: float = 0.004
+    account_work: float = 0.002  # of that, what a machine that all share has to do itself
     change: float = 0.004  # a claim, an offer, a heartbeat, a batch of facts
     refusal: float = 0.002  # of a database that is away
     notice: float = 0.003  # from a change to whoever listens
@@ -202,7 +203,9 @@ class Line:
 
     def account(self, channel_id: int) -> Account:
         store = self._store
-        store.ask(store.costs.account if store.machine is None else store.machine.turn(store.costs.account))
+        costs, machine = store.costs, store.machine
+        queued = machine.turn(costs.account_work) - costs.account_work if machine is not None else 0.0
+        store.ask(costs.account + queued)
         return self._store.account(channel_id)
 
     def disabled_at(self, channel_id: int) -> datetime | None:
@@ -222,6 +225,9 @@ class Line:
     def enter(self, facts: Sequence[Fact]) -> None:
         self._store.ask(self._store.costs.change)
         self._store.enter(facts)
+
+    def has_turned(self) -> bool:
+        return False  # there is one store, and it forgets nothing
 
     # --- Placement
 
