@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.station import programs
+
 
 def needed(what: str) -> None:
     """Without root, fail in CI; elsewhere skip, counted, with what it is needed for."""
@@ -42,7 +44,16 @@ class Image:
         folder.mkdir(parents=True, exist_ok=True)
         with self._path.open("wb") as image:
             image.truncate(megabytes << 20)
-        made = ["mkfs.ext4", "-q", "-F", "-N", str(inodes), "-e", "remount-ro", str(self._path)]
+        made = [
+            programs.needed("mkfs.ext4", "e2fsprogs"),
+            "-q",
+            "-F",
+            "-N",
+            str(inodes),
+            "-e",
+            "remount-ro",
+            str(self._path),
+        ]
         subprocess.run(made, check=True)
 
     def _mount(self) -> None:
