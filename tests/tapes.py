@@ -13,7 +13,7 @@ from streamrec.archive.files import Tree
 from streamrec.framing import framer_for
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, GapReason
-from streamrec.recorder import ledger
+from streamrec.recorder import book
 from streamrec.recorder.facts import GapNoted, RunStarted
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import SegmentWriter
@@ -79,7 +79,7 @@ class Deck:
                 writer.close(wall, "stalled")
             with db.Session.begin() as session:
                 for fact in spool.pending():
-                    ledger.record(session, fact)
+                    book.record(session, fact)
                 if growing is not None and not is_over:
                     indexes.grow(session, [(self.channel_id, growing)])
         return wall(length)
@@ -88,7 +88,7 @@ class Deck:
         """A gap."""
         fact = GapNoted(uuid4(), self.channel_id, start, end, GapReason.STALLED, "No media.")
         with db.Session.begin() as session:
-            ledger.record(session, fact)
+            book.record(session, fact)
 
 
 def split(units: Sequence[Unit], seconds: float) -> tuple[list[Unit], list[Unit]]:

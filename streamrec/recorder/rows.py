@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streamrec import db
 from streamrec.errors import Unavailable
 from streamrec.models import GapReason, Recording
-from streamrec.recorder import ledger
+from streamrec.recorder import book
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,6 @@ def known(keys: Any) -> set[str]:
 
 def fill_holes(reason: GapReason, detail: str, age: timedelta) -> None:
     with db.Session.begin() as session:
-        count = ledger.fill_holes(session, reason, detail, age=age)
+        count = book.fill_holes(session, reason, detail, age=age)
     if count:
         log.warning("time that nothing spoke of was made a gap", gaps=count, reason=reason.value)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from streamrec import captures, db
 from streamrec.archive.files import Tree
 from streamrec.models import Assignment, Coverage, CoverageKind, Recorder, Recording, Run
-from streamrec.recorder import ledger, recovery
+from streamrec.recorder import book, recovery
 from streamrec.recorder.facts import GapNoted, SegmentClosed
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class Settlement:
                 until = _media_after(session, fact)
                 if until is None:
                     _make_room(session, fact)
-                    ledger.record(session, replace(fact, epoch=epoch))
+                    book.record(session, replace(fact, epoch=epoch))
                     return True
             shorter = self._shortened(fact, until)
             if shorter is None:
@@ -154,17 +154,17 @@ def _make_room(session: Session, fact: SegmentClosed) -> None:
 
 def _free_piece(session: Session, uuid: UUID) -> UUID:
     """The id of another piece of a gap, so that whoever tells the gap again finds it."""
-    names = ledger.pieces(uuid)
+    names = book.pieces(uuid)
     taken = set(session.scalars(sa.select(Coverage.uuid).where(Coverage.uuid.in_(names))))
     return next((name for name in names if name not in taken), uuid4())
 
 
 def _set_pieces(session: Session, fact: GapNoted) -> None:
     """Tell a gap where nobody else has told anything; its first piece keeps its id."""
-    names = ledger.pieces(fact.uuid)
+    names = book.pieces(fact.uuid)
     session.execute(sa.delete(Coverage).where(Coverage.uuid.in_(names)))
     for uuid, (start, end) in zip(names, _untold(session, fact), strict=False):
-        ledger.record(session, replace(fact, uuid=uuid, start_time=start, end_time=end))
+        book.record(session, replace(fact, uuid=uuid, start_time=start, end_time=end))
 
 
 def _untold(session: Session, fact: GapNoted) -> Iterator[tuple[datetime, datetime]]:

@@ -17,9 +17,10 @@ from streamrec import db
 from streamrec.archive.files import Tree
 from streamrec.errors import DatabaseAway
 from streamrec.models import Coverage, EnabledPeriod, FileFormat, GapReason
+from streamrec.recorder.book import Book, PostgresBook, Refused
 from streamrec.recorder.events import Address
 from streamrec.recorder.facts import GapNoted, RunEnded, RunStarted, SegmentClosed
-from streamrec.recorder.ledger import Book, Late, PostgresBook, Refused
+from streamrec.recorder.ledger import Late
 from streamrec.recorder.placement.interface import Member, Placement
 from streamrec.recorder.placement.postgres import PostgresPlacement
 from streamrec.recorder.records.interface import Records

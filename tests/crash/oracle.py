@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from streamrec import audit, db
 from streamrec.models import EnabledPeriod, Recording
-from streamrec.recorder import ledger
+from streamrec.recorder import book
 from streamrec.recorder.facts import Fact, SegmentClosed
 from streamrec.settings import Settings
 from tests import factories, samples
@@ -33,7 +33,7 @@ def tell(settings: Settings, engine: Engine, facts: Iterable[Fact]) -> None:
     prepare(settings, engine)
     with db.Session.begin() as session:
         for fact in facts:
-            ledger.record(session, fact)
+            book.record(session, fact)
 
 
 def faults(settings: Settings, acknowledged: Iterable[Fact], *, may_lose: bool = False) -> list[str]:

@@ -25,7 +25,7 @@ from streamrec import db
 from streamrec.archive.files import Tree
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, Recording
-from streamrec.recorder import ledger, recovery
+from streamrec.recorder import book, recovery
 from streamrec.recorder.facts import Fact, RunStarted, decode, encode
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import DiskFault, SegmentWriter
@@ -64,7 +64,7 @@ def drain(spool: Spool, acknowledge: Acknowledge) -> None:
         try:
             with db.Session.begin() as session:
                 for fact in facts:
-                    ledger.record(session, fact)
+                    book.record(session, fact)
         except DBAPIError as error:
             if not db.is_away(error):
                 raise

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session as OrmSession
 from streamrec import db, indexes
 from streamrec.indexes import Growing
 from streamrec.models import Coverage, EnabledPeriod, FileFormat, GapReason, Recording, RecordingIndex, Run
-from streamrec.recorder import ledger
+from streamrec.recorder import book
 from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
 from streamrec.recorder.ledger import Ledger
 from tests.factories import at, channel
@@ -53,7 +53,7 @@ def test_a_closed_file_becomes_a_recording_and_its_coverage(session: OrmSession)
     fact = closed(run, 0, 60)
 
     for each in (run, fact, RunEnded(run.run_id, at(60), "disabled")):
-        ledger.record(session, each)
+        book.record(session, each)
 
     recording = session.scalars(sa.select(Recording)).one()
     assert (recording.uuid, recording.path, recording.size_bytes) == (fact.uuid, fact.key, 1000)
@@ -68,9 +68,9 @@ def test_an_index_takes_its_place_behind_the_recording_before(session: OrmSessio
     facts = [closed(first, 0, 60), closed(first, 60, 120), closed(second, 130, 190)]
 
     for run in (first, second):
-        ledger.record(session, run)
+        book.record(session, run)
     for fact in facts:
-        ledger.record(session, replace(fact, index=base64.b64encode(bytes(8) + bytes(8 * 15)).decode()))
+        book.record(session, replace(fact, index=base64.b64encode(bytes(8) + bytes(8 * 15)).decode()))
 
     columns = (RecordingIndex.number, RecordingIndex.discontinuity)
     places = session.execute(sa.select(*columns).order_by(RecordingIndex.recording_id)).all()
@@ -80,14 +80,14 @@ def test_an_index_takes_its_place_behind_the_recording_before(session: OrmSessio
 def test_what_grew_is_forgotten_when_it_is_a_recording(session: OrmSession):
     run = started(channel(session).id)
     fact = closed(run, 0, 60)
-    ledger.record(session, run)
+    book.record(session, run)
     growing = Growing(fact.uuid, run.run_id, fact.key, FileFormat.MP3, "mp3", at(0), bytes(8 + 8))
     longer = replace(growing, data=bytes(8 + 16))
 
     for told in (growing, longer, growing):
         indexes.grow(session, [(run.channel_id, told)])
     assert [row.data for row in indexes.open_files(session, run.channel_id)] == [longer.data]
-    ledger.record(session, fact)
+    book.record(session, fact)
     indexes.grow(session, [(run.channel_id, longer)])
 
     assert indexes.open_files(session, run.channel_id) == []
@@ -99,7 +99,7 @@ def test_every_fact_may_come_twice(session: OrmSession):
     facts = [run, closed(run, 0, 60), gap(run.channel_id, 60, 70), RunEnded(run.run_id, at(60), "stalled")]
 
     for fact in [*facts, *facts]:
-        ledger.record(session, fact)
+        book.record(session, fact)
 
     assert spans(session) == [("recorded", 0, 60), ("gap", 60, 70)]
 
@@ -109,10 +109,10 @@ def test_a_recording_that_was_deleted_does_not_come_back(session: OrmSession):
     run = started(channel(session).id)
     fact = closed(run, 0, 60)
     for each in (run, fact):
-        ledger.record(session, each)
+        book.record(session, each)
     session.execute(sa.delete(Recording))
 
-    ledger.record(session, fact)
+    book.record(session, fact)
 
     assert session.scalar(sa.select(sa.func.count()).select_from(Recording)) == 0
 
@@ -123,7 +123,7 @@ def test_a_gap_grows_shrinks_and_goes(session: OrmSession):
     seen = []
 
     for end in (10, 40, 20, 0):
-        ledger.record(session, replace(fact, end_time=at(end)))
+        book.record(session, replace(fact, end_time=at(end)))
         seen.append(spans(session))
 
     assert seen == [[("gap", 0, 10)], [("gap", 0, 40)], [("gap", 0, 20)], []]
@@ -134,9 +134,9 @@ def test_holes_become_gaps_but_for_the_live_end(session: OrmSession):
     made = channel(session, expected_from=at(0))
     run = started(made.id)
     for fact in (run, closed(run, 10, 20), closed(run, 30, 40)):
-        ledger.record(session, fact)
+        book.record(session, fact)
 
-    count = ledger.fill_holes(session, GapReason.RECORDER_DOWN, "No recorder was running.")
+    count = book.fill_holes(session, GapReason.RECORDER_DOWN, "No recorder was running.")
 
     assert count == 2
     assert spans(session) == [("gap", 0, 10), ("recorded", 10, 20), ("gap", 20, 30), ("recorded", 30, 40)]
@@ -147,8 +147,8 @@ def test_a_period_that_ended_unseen_is_a_gap_as_a_whole(session: OrmSession):
     made = channel(session, expected_from=at(0))
     session.execute(sa.update(EnabledPeriod).values(end_time=at(5)))
 
-    too_young = ledger.fill_holes(session, GapReason.DISABLED, "", age=timedelta(days=36500))
-    count = ledger.fill_holes(session, GapReason.RECORDER_DOWN, "")
+    too_young = book.fill_holes(session, GapReason.DISABLED, "", age=timedelta(days=36500))
+    count = book.fill_holes(session, GapReason.RECORDER_DOWN, "")
 
     assert (too_young, count, spans(session)) == (0, 1, [("gap", 0, 5)])
     assert session.scalars(sa.select(Coverage.channel_id)).one() == made.id
@@ -218,9 +218,9 @@ def test_files_of_many_channels_become_rows_together_and_each_once(session: OrmS
     runs = [started(channel_id) for channel_id in made]
     files = [replace(closed(run, 0, 60), key=f"{run.run_id}.mp3") for run in runs]
     later = closed(runs[0], 60, 120)
-    ledger.record_all(session, [*runs, files[1]])
+    book.record_all(session, [*runs, files[1]])
 
-    ledger.record_all(session, [*files, later, *(RunEnded(run.run_id, at(120), "stalled") for run in runs)])
+    book.record_all(session, [*files, later, *(RunEnded(run.run_id, at(120), "stalled") for run in runs)])
 
     rows = session.execute(sa.select(Coverage.channel_id, Coverage.start_time).order_by(Coverage.channel_id)).all()
     assert sorted(rows) == sorted([*((each, at(0)) for each in made), (made[0], at(60))])

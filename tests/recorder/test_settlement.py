@@ -18,7 +18,7 @@ from streamrec import db
 from streamrec.archive import layout
 from streamrec.archive.files import Tree
 from streamrec.models import Coverage, FileFormat, GapReason, Recording, Run
-from streamrec.recorder import ledger
+from streamrec.recorder import book
 from streamrec.recorder.facts import Fact, GapNoted, RunStarted, SegmentClosed
 from streamrec.recorder.ledger import Ledger
 from streamrec.recorder.placement.interface import Member
@@ -144,14 +144,14 @@ def test_the_database_itself_refuses_an_old_epoch(scene: Scene):
     run = scene.run(1, 0)
     taken_over(scene)
     with db.Session.begin() as session:
-        ledger.record(session, run)
+        book.record(session, run)
 
     for fact in (scene.file(run, 0, 100), scene.gap(1, 3.6, 5)):
         with (
             pytest.raises(sa.exc.DBAPIError, match="is at epoch 2, and this row at 1"),
             db.Session.begin() as session,
         ):
-            ledger.record(session, fact)
+            book.record(session, fact)
     assert scene.spans == []
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from streamrec import db
 from streamrec.clock import SystemClock
 from streamrec.models import FileFormat
-from streamrec.recorder import ledger
+from streamrec.recorder import book
 from streamrec.recorder.capture import Capture
 from streamrec.recorder.facts import Fact, RunStarted, SegmentClosed
 from streamrec.recorder.holdings import Holdings
@@ -46,7 +46,7 @@ class Replay:
             self.is_due = False
             for fact in self._spool.pending():
                 with db.Session.begin() as session:
-                    ledger.record(session, fact)
+                    book.record(session, fact)
                 self._spool.done(fact)
 
 

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from streamrec.clock import Clock
 from streamrec.errors import DatabaseAway
+from streamrec.recorder.book import Refused
 from streamrec.recorder.facts import Fact, GapNoted, RunEnded, RunStarted, SegmentClosed
-from streamrec.recorder.ledger import Refused
 from streamrec.recorder.past import Told
 from streamrec.recorder.placement.interface import Member, View
 from streamrec.recorder.placement.memory import MemoryPlacement
