@@ -234,17 +234,18 @@ def root(loaded: Settings, adopt: bool) -> None:
     from streamrec import db, roots
     from streamrec.archive.files import Tree
 
-    with _database(loaded) as engine, _session(engine) as session, Tree(loaded.archive_dir) as tree:
-        act = roots.adopt if adopt else roots.expected
-        wanted = act(session, tree, host=socket.gethostname())
-        click.echo(f"{tree.path} is to be the archive {wanted.root} of the database {wanted.database}.")
-        found = roots.found(tree)
-    if found != wanted:
-        click.echo(f"It is marked as {found.root} of {found.database}." if found else "It bears no mark.")
-    if loaded.s3_bucket is not None:
-        with _database(loaded), db.away_as_unavailable():
-            (roots.adopt_bucket if adopt else roots.bucket)(loaded)
-        click.echo(f"The bucket {loaded.s3_bucket} is this database's.")
+    with _database(loaded) as engine:
+        with _session(engine) as session, Tree(loaded.archive_dir) as tree:
+            act = roots.adopt if adopt else roots.expected
+            wanted = act(session, tree, host=socket.gethostname())
+            click.echo(f"{tree.path} is to be the archive {wanted.root} of the database {wanted.database}.")
+            found = roots.found(tree)
+        if found != wanted:
+            click.echo(f"It is marked as {found.root} of {found.database}." if found else "It bears no mark.")
+        if loaded.s3_bucket is not None:
+            with db.away_as_unavailable():
+                (roots.adopt_bucket if adopt else roots.bucket)(loaded)
+            click.echo(f"The bucket {loaded.s3_bucket} is this database's.")
     sys.exit(0 if found == wanted else 1)
 
 
