@@ -49,7 +49,7 @@ def _measured(
     }
     (folder / "origin").mkdir()
     with ExitStack() as stack:
-        length = warm_up + windows * seconds + SPARE_SECONDS + channels
+        length = methods.UP_SECONDS + warm_up + windows * seconds + SPARE_SECONDS + channels
         source = stack.enter_context(origins.KINDS[kind](folder / "origin", length))
         running: list[methods.Method] = []
         for name, start in starts.items():

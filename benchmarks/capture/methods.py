@@ -23,6 +23,7 @@ from tests.station import programs
 from tests.station.scripted import TLS
 
 SEGMENT_SECONDS = 60
+UP_SECONDS = 120  # on a machine that is busy, and with all other methods already running
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _streamrec(source: Source, channels: int, folder: Path) -> Iterator[list[Met
     environment = {**_without_database(os.environ), **settings}
     with programs.running(command, folder / "streamrec.log", environment=environment, cwd=PROJECT) as process:
         base_url = f"http://127.0.0.1:{port}"
-        programs.eventually(lambda: _is_up(base_url, process), 60, "streamrec is up")
+        programs.eventually(lambda: _is_up(base_url, process), UP_SECONDS, "streamrec is up")
         _add_channels(base_url, source, channels)
         archive = folder / "data" / "archive"
         yield [
