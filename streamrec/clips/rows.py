@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from streamrec import channels, coverage, jobs, keyset, recordings
+from streamrec import channels, coverage, indexes, jobs, keyset, recordings
 from streamrec.clips import recipes
 from streamrec.clips.plan import Plan, Source, planned
 from streamrec.clips.recipes import ClipFormat
@@ -21,6 +21,7 @@ from streamrec.models import Clip, CoverageKind, GapPolicy, Job, JobKind, JobSta
 from streamrec.timeline import Span, written
 
 LONGEST: Final = timedelta(hours=24)
+STALE: Final = timedelta(seconds=30)  # without a word from the recorder of an open file
 MOST_OPEN: Final = 1000  # clips that are asked for and not made
 MOST_SOURCES: Final = 20_000  # a day of the shortest segments
 
@@ -59,12 +60,13 @@ def create(session: Session, order: Order) -> keyset.Row:
     Raises:
         NotFound: there is no such channel.
         Invalid: nothing was recorded there, or the recordings do not make such a clip.
-        Conflict: there are gaps, which the order refuses.
+        Conflict: there are gaps, which the order refuses; or a part of the range is in the file being written.
         Unavailable: too many clips wait to be made.
     """
     channels.require(session, order.channel_id)
     _check_window(order.window)
     _check_queue(session)
+    _check_closed(session, order)
     plan = plan_of(session, order.channel_id, order.window)
     made = check(plan, order)
     kind = JobKind.EXPORT if made is ClipFormat.ZIP else JobKind.CLIP
@@ -88,6 +90,18 @@ def _check_window(window: Span) -> None:
         raise Invalid("to: must lie in the past", field="to", rule="past")
     if window.duration > LONGEST:
         raise Invalid("from: a clip has at most 24 hours", field="from", rule="range")
+
+
+def _check_closed(session: Session, order: Order) -> None:
+    """What is in an open file would be missing, and taken for a gap. A file that stands still is of the past."""
+    for file in indexes.open_files(session, order.channel_id):
+        if file.start_time < order.window.end and file.updated_at > now() - STALE:
+            raise Conflict(
+                "to: what was on air then is in a file that is still being written; ask again when it is closed",
+                field="to",
+                rule="closed",
+                start_time=written(file.start_time),
+            )
 
 
 def _check_queue(session: Session) -> None:

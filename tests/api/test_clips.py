@@ -13,9 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from streamrec import db
+from streamrec.archive.pieces import Builder
 from streamrec.clips import keeping, making
 from streamrec.jobworker.work import Attempts
-from streamrec.models import Clip, JobKind
+from streamrec.models import Clip, FileFormat, JobKind, OpenFile
 from streamrec.settings import Settings
 from streamrec.timeline import written
 from tests import factories
@@ -158,6 +159,17 @@ def test_a_clip_that_cannot_be_is_refused_by_name(
     assert answer.json().get("field") == field
     assert client.get("/clip").json() == []
     assert client.get("/job").json() == []
+
+
+def test_what_is_still_being_written_is_refused_and_not_taken_for_a_gap(client: httpx.Client) -> None:
+    with db.Session.begin() as session:
+        row = {"channel_id": 1, "run_id": uuid4(), "path": "a.mp3", "format": FileFormat.MP3, "codecs": "mp3"}
+        session.add(OpenFile(uuid=uuid4(), start_time=at(5), data=Builder(at(5)).index().encoded(), **row))
+
+    late, early = client.post("/clip", json=body(1, 5.5)), client.post("/clip", json=body(1, 4))
+
+    assert (late.status_code, late.json()["field"], late.json()["rule"]) == (409, "to", "closed")
+    assert early.status_code == 202
 
 
 def test_an_unknown_clip_is_not_found(client: httpx.Client) -> None:
