@@ -302,10 +302,8 @@ def _log(settings: Settings) -> Path:
 
 
 def _last_words(settings: Settings) -> str:
-    try:
-        return " / ".join(_log(settings).read_text(errors="replace").splitlines()[-3:])
-    except FileNotFoundError:
-        return "none"
+    log = _log(settings)
+    return " / ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else "none"
 
 
 # --- its binaries and its identity ------------------------------------------------------------------------

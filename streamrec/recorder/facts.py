@@ -110,3 +110,23 @@ def decode(line: bytes) -> Fact:
     if adapter is None:
         raise ValueError(f"not a kind of fact: {kind!r}")
     return adapter.validate_json(body)
+
+
+def closed_fact(
+    opened: SegmentOpened, *, end: datetime, size: int, sha256: str, is_truncated: bool
+) -> SegmentClosed:
+    """What becomes of `opened` when its file is durable."""
+    return SegmentClosed(
+        opened.uuid,
+        opened.run_id,
+        opened.channel_id,
+        opened.key,
+        opened.format,
+        opened.codecs,
+        opened.start_time,
+        end,
+        size,
+        sha256,
+        is_truncated,
+        opened.epoch,
+    )

@@ -19,9 +19,8 @@ from streamrec.clock import now
 from streamrec.framing import framer_for
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.facts import Fact, RunEnded, SegmentClosed, SegmentOpened
+from streamrec.recorder.facts import Fact, RunEnded, SegmentClosed, SegmentOpened, closed_fact
 from streamrec.recorder.spool import Spool
-from streamrec.recorder.writer import closed_fact
 
 _CHUNK = 1 << 18  # bytes
 _DAYS = 2  # how far back folders are searched for files that nothing explains

@@ -21,7 +21,7 @@ from streamrec.framing import split
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.indexes import Growing
 from streamrec.models import FileFormat, GapReason
-from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened
+from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened, closed_fact
 from streamrec.recorder.flusher import PATIENCE_SECONDS, Flusher
 from streamrec.recorder.spool import Spool
 
@@ -380,23 +380,3 @@ def disk_reason(error: OSError) -> GapReason:
     if isinstance(error, StorageMissing):
         return GapReason.STORAGE_MISSING
     return GapReason.DISK_FULL if error.errno in _FULL else GapReason.IO_ERROR
-
-
-def closed_fact(
-    opened: SegmentOpened, *, end: datetime, size: int, sha256: str, is_truncated: bool
-) -> SegmentClosed:
-    """What becomes of `opened` when its file is durable."""
-    return SegmentClosed(
-        opened.uuid,
-        opened.run_id,
-        opened.channel_id,
-        opened.key,
-        opened.format,
-        opened.codecs,
-        opened.start_time,
-        end,
-        size,
-        sha256,
-        is_truncated,
-        opened.epoch,
-    )
