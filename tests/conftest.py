@@ -22,15 +22,16 @@ from streamrec.settings import PROJECT, Settings
 hypothesis.settings.register_profile("suite", deadline=None)  # no test asserts how fast a machine is
 hypothesis.settings.load_profile("suite")
 
-REAL_TIME = ("chaos", "crash", "e2e", "jobworker", "players", "recorder")
-"""Folders whose tests wait for real servers with deadlines: one after the other, in a process of their own."""
+REAL_TIME = {"recorder": "recorder", **dict.fromkeys(("chaos", "crash", "e2e", "jobworker", "players"), "whole")}
+"""Folders whose tests wait for real servers with deadlines; those of one group never run beside each other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes (`-n 2 --dist loadgroup`) one waits while the other computes."""
+    """Two processes (`-n 2 --dist loadgroup`) begin with a group each; who is through takes what only computes."""
     for item in items:
-        if item.path.relative_to(PROJECT / "tests").parts[0] in REAL_TIME:
-            item.add_marker(pytest.mark.xdist_group("real time"))
+        group = REAL_TIME.get(item.path.relative_to(PROJECT / "tests").parts[0])
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
