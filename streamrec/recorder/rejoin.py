@@ -104,6 +104,8 @@ class Rejoin:
         """How many of the units that were fed are archived already, once that is known."""
         self.is_inside = False
         """Whether all that came is archived already, and the archive's end is still to come."""
+        self.remaining = 0
+        """Flicks up to the archive's end, while `is_inside`."""
         self._old = tail.marks
         count = Counter(each.digest for each in self._old)
         self._is_short = sum(each.duration for each in self._old) < ENOUGH  # it might be one period of a tone
@@ -133,6 +135,8 @@ class Rejoin:
         if len(found) == 1:
             self.archived = found[0]
         self.is_inside = not found and len(ends) == 1 and not self.is_over
+        if self.is_inside:
+            self.remaining = sum(each.duration for each in self._old[len(self._new) - ends[0] :])
 
     def _offsets(self) -> list[int]:
         """By how much units that occur once here and once there are displaced; the likeliest."""

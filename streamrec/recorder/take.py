@@ -26,6 +26,7 @@ HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
 KEPT_BYTES: Final = 8 << 20
 SEAM: Final = timedelta(milliseconds=50)  # no clock is so exact, and no radio's frame longer: nothing is missing
+LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
 UNSTAMPED: Final = frozenset({"icy"})  # sources whose media has no timestamps, and comes all the time
 FRAMED_LATE: Final = 1  # frames that are known as such only once the next one begins: it came before the silence
@@ -98,7 +99,18 @@ class Take:
     def is_ready(self) -> bool:
         """Whether there is something to write and a clock to say when it was."""
         is_known = self._clock is not None and self._clock.is_anchored
-        return bool(self._held) and is_known and not (self._rejoin is not None and self._rejoin.is_inside)
+        return bool(self._held) and is_known and not self._awaits_the_end
+
+    @property
+    def _awaits_the_end(self) -> bool:
+        """Whether the archive's end is still to come, from a server that lags.
+
+        No server lags by more than LARGEST_LAG: media that says so is a programme that is played again.
+        """
+        if self._rejoin is None or not self._rejoin.is_inside:
+            return False
+        ago = (self._tools.clock.now() - self._rejoin.tail.end_time).total_seconds()
+        return ago + self._rejoin.remaining / FLICKS <= LARGEST_LAG
 
     @property
     def is_rejoined(self) -> bool:

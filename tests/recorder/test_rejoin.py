@@ -31,8 +31,10 @@ def frame(number: int) -> bytes:
 class Radio:
     """A station that is always on air, each frame unlike every other, and answers with a burst."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, loop: int = 1 << 32) -> None:
+        """After `loop` frames the first comes again."""
         self.stage = stage
+        self.loop = loop
         self.drift = 0.0
         self._lag = 0.0
         self._sent = 0
@@ -64,7 +66,7 @@ class Radio:
         await self.stage.clock.idle()
 
     def _send(self) -> None:
-        self.stage.source.media(b"".join(frame(number) for number in range(self._sent, self.live)))
+        self.stage.source.media(b"".join(frame(number % self.loop) for number in range(self._sent, self.live)))
         self._sent = self.live
 
     def on_air(self, number: int) -> float:
@@ -392,6 +394,26 @@ def test_frames_are_exact_even_when_a_server_lags(tmp_path: Path) -> None:
         await stage.stop()
 
         assert jumps(archived(stage)) == []
+
+    play(tmp_path, scenario)
+
+
+def test_a_programme_that_is_played_again_is_not_taken_for_a_server_that_lags(tmp_path: Path) -> None:
+    """A loop of 50 s: what was on air 50 s ago is recorded again, and not held back until the loop is through."""
+
+    async def scenario(stage: Stage) -> None:
+        radio = Radio(stage, loop=round(50 / FRAME_SECONDS))
+        stage.start()
+        await radio.connect(burst=2)
+        await radio.play(30)
+        await radio.end()
+        await stage.clock.advance(25)
+        await radio.connect(burst=2)
+        await radio.play(12)
+        await stage.stop()
+
+        [(start, end, _)] = later_gaps(stage)
+        assert (start, end) == (pytest.approx(30, abs=0.5), pytest.approx(53, abs=0.5))
 
     play(tmp_path, scenario)
 
