@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import hypothesis
@@ -15,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.orm import Session as OrmSession
+from xdist.scheduler import LoadScopeScheduling
 
 from streamrec import db
 from streamrec.settings import PROJECT, Settings
@@ -26,12 +28,17 @@ REAL_TIME = {"recorder": "recorder", **dict.fromkeys(("chaos", "crash", "e2e", "
 """Folders whose tests wait for real servers with deadlines; those of one group never run beside each other."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes (`-n 2 --dist loadgroup`) begin with a group each; who is through takes what only computes."""
-    for item in items:
-        group = REAL_TIME.get(item.path.relative_to(PROJECT / "tests").parts[0])
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Two processes (`-n 2`) begin with the largest groups; who is through takes what only computes, by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return REAL_TIME.get(path.split("/")[1], path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """Called for the whole suite only; a part of it runs in one process."""
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
