@@ -99,8 +99,12 @@ def _digests(framemd5: str) -> list[str]:
 
 
 def decode_errors(path: Path) -> str:
-    """What ffmpeg complains of when it decodes a whole file; empty if nothing."""
-    command = [programs.ffmpeg(), *_QUIET, "-xerror", "-i", str(path), "-f", "null", "-"]
+    """What ffmpeg complains of when it decodes a whole file; empty if nothing.
+
+    In the file's own time base: in ticks of a picture, two that a network stamped a little unevenly are one.
+    """
+    command = [programs.ffmpeg(), *_QUIET, "-xerror", "-i", str(path)]
+    command += ["-fps_mode", "passthrough", "-enc_time_base:v", "demux", "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.stderr.strip() or ("" if done.returncode == 0 else f"exit status {done.returncode}")
 
