@@ -28,7 +28,10 @@ LONGEST_AWAY_SECONDS: Final = 300.0
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
-    """As asyncio.to_thread, but in a thread that no process waits for when it ends: what it does may hang."""
+    """As asyncio.to_thread, but in a thread that no process waits for when it ends: what it does may hang.
+
+    Nothing is done where no thread can be started; what is due stays so.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -49,7 +52,10 @@ async def _in_thread(work: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(tell, error)
 
-    threading.Thread(target=run, name="upkeep", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="upkeep", daemon=True).start()
+    except RuntimeError:
+        return
     await done
 
 

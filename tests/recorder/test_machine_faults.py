@@ -48,22 +48,13 @@ sys.argv = ["streamrec", "recorder"]
 runpy.run_module("streamrec", run_name="__main__")
 """,
 )
-TALKER = """#!/bin/sh
+WRAPPER = """#!/bin/sh
 [ -e "{folder}/starve" ] && ulimit -v {kibibytes}
-case "$*" in
-    *flush_packets*) # it captures, and does not only look
-        if [ -e "{folder}/talk" ]; then
-            {{
-                yes "[error] Something is wrong, and it will be told ten million times." | head -c {bytes} >&2
-                touch "{folder}/said"
-            }} &
-        fi
-        ;;
-esac
 exec {ffmpeg} "$@"
 """
 CHILD_KIBIBYTES = 100_000  # of address space: too little for an ffmpeg
-SAID_BYTES = 4_000_000
+COMPLAINT = b"[error] Something is wrong, and it will be told ten million times.\n"
+SAID_LINES = 60_000  # 4 MB
 SPOOL_MEGABYTES = 4
 ARCHIVE_MEGABYTES = 200
 ARCHIVE_INODES = 2000
@@ -197,12 +188,12 @@ def story(tmp_path_factory: pytest.TempPathFactory, own_engine: Engine) -> Story
         station = stack.enter_context(faulty.running())
         network = stack.enter_context(proxy.running(station.port))
         network.delay = LATENCY_SECONDS
-        talker = folder / "ffmpeg"
-        facts = {"kibibytes": CHILD_KIBIBYTES, "bytes": SAID_BYTES, "ffmpeg": programs.ffmpeg()}
-        talker.write_text(TALKER.format(folder=folder, **facts))
-        talker.chmod(0o755)
+        wrapper = folder / "ffmpeg"
+        facts = {"kibibytes": CHILD_KIBIBYTES, "ffmpeg": programs.ffmpeg()}
+        wrapper.write_text(WRAPPER.format(folder=folder, **facts))
+        wrapper.chmod(0o755)
         reachable = [f"127.0.0.1:{port}" for port in (station.port, network.port)]
-        variables = {"STREAMREC_FFMPEG": str(talker), "STREAMREC_RETRY_CAP_SECONDS": str(CAP_SECONDS)}
+        variables = {"STREAMREC_FFMPEG": str(wrapper), "STREAMREC_RETRY_CAP_SECONDS": str(CAP_SECONDS)}
         with story.ordeal.recorder(reachable, program=PROGRAM, **variables) as recorder:
             story.ordeal.await_recorder()
             for number, name in enumerate((*CALM, "far", "child")):
@@ -224,19 +215,19 @@ def story(tmp_path_factory: pytest.TempPathFactory, own_engine: Engine) -> Story
 def _befall(story: Story, pid: int, station: faulty.Station, network: proxy.Proxy, folder: Path) -> None:
     settings = story.ordeal.settings
     children = settings.run_dir / "children"
-    starve, talk = folder / "starve", folder / "talk"
+    starve = folder / "starve"
     with story.time("memory"):
         starve.touch()
         (child,) = children.iterdir()
         os.kill(int(child.name), signal.SIGKILL)
         pause(2)
-        talk.touch()
         starve.unlink()
     story.ordeal.await_running(["child"])
     pause(2)  # it is known where it goes on
     with story.time("flood"):
-        programs.eventually((folder / "said").exists, 60, "everything was said")
-    talk.unlink()
+        (child,) = children.iterdir()
+        with Path(f"/proc/{child.name}/fd/2").open("wb") as stderr:  # a child of ours starts nobody who could talk
+            stderr.write(COMPLAINT * SAID_LINES)
     pause(1.5)
     with story.time("blocked"):
         os.kill(pid, signal.SIGRTMIN)
