@@ -90,7 +90,9 @@ def _await_file(instance: Instance, channel: int, since: float) -> None:
     def is_there() -> bool:
         status = instance.status(channel)
         begun = status["file_start_time"]
-        return begun is not None and instant(begun).timestamp() > since and 2 < status["file_seconds"] < 4
+        if begun is None or instant(begun).timestamp() <= since:
+            return False
+        return status["file_seconds"] > 2 and time.time() - instant(begun).timestamp() < 4  # the row may be old
 
     programs.eventually(is_there, 20, "a file is two seconds long", every=0.1)
 
