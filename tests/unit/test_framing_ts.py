@@ -184,13 +184,3 @@ def starts(units: list[Unit]) -> dict[int, tuple[int, bool, bytes, int]]:
         found[at] = (media, unit.is_cut, unit.header, unit.skipped)
         at, media = at + len(unit.data), media + unit.duration
     return found
-
-
-def test_a_segment_whose_key_pictures_are_marked_is_few_units() -> None:
-    framer = framer_for(FileFormat.TS)
-    framer.gathers = True
-
-    units = framer.feed(samples.sample("tv.ts"))
-
-    assert sum(unit.is_cut for unit in units) == samples.SECONDS
-    assert len(units) <= samples.SECONDS + 1
