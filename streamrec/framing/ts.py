@@ -12,7 +12,6 @@ _TICK = FLICKS // 90_000
 _WRAP = 1 << 33
 _CHECKED = 2 * PACKET + 1  # bytes in which three sync bytes stand
 _MOST = 16 << 20  # bytes of one unit; a picture of a studio's 4K is a quarter of it
-_GATHERS = False  # not until tests/unit/test_framing_ts.py finds nothing that gathered pictures tell otherwise
 _MOST_GATHERED = 1 << 20
 _MOST_BEFORE = 1 << 20  # bytes before the first picture
 _STEP = 90_000  # ticks between pictures that need no explanation
@@ -147,7 +146,9 @@ class TsFramer:
         time = pes.decoding_time(packet)
         is_marked = pes.is_random_access(packet)
         is_gathered = False
-        if self._has_master:
+        if not self._has_master:
+            self._emit_gathered(units)
+        else:
             ticks = self._advance(time)
             split = self._tables_at if self._tables_at >= 0 else len(self._unit)
             is_gathered = not is_marked and self._may_gather()
@@ -170,13 +171,14 @@ class TsFramer:
     def _may_gather(self) -> bool:
         """Whether the picture that ends here and one without a mark behind it may be one unit."""
         is_known = self._is_marked and self._tables.is_video and not self._next_skipped
-        return _GATHERS and self.gathers and is_known and self._length < _MOST_GATHERED
+        return self.gathers and is_known and self._length < _MOST_GATHERED
 
     def _cut_off(self, rows: int) -> bytes:
         """The unit's beginning, which is taken out of it."""
         data = b"".join(self._unit[:rows])
         del self._unit[:rows]
         self._length -= len(data)
+        self._tables_at = max(-1, self._tables_at - rows)
         return data
 
     def _emit_gathered(self, units: list[Unit]) -> None:
@@ -218,11 +220,11 @@ class TsFramer:
         self._length += len(packets)
         if self._length <= (_MOST if self._has_master else _MOST_BEFORE):
             return
-        self.dropped += self._length  # no picture is as long as this: wait for the next one
-        self._unit.clear()
-        self._length = 0
+        excess = sum(map(len, self._unit[self._whole :]))
+        self.dropped += excess  # no picture is as long as this: wait for the next one
+        del self._unit[self._whole :]
+        self._length -= excess
         self._tables_at = -1
-        self._whole = self._gathered = 0
         self._has_master = False
 
 

@@ -154,7 +154,7 @@ def test_damaged_tables_are_not_believed() -> None:
 
 
 @pytest.mark.parametrize("name", ["tv.ts", "hevc.ts", "mpeg2.ts", "radio.ts"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.integers(0, 1 << 24), max_size=20), damage=st.lists(st.integers(0, 1 << 24), max_size=5))
 def test_gathered_pictures_are_the_same_pictures(name: str, cuts: list[int], damage: list[int]) -> None:
     """Also where something is broken, and however the bytes arrive."""
@@ -177,6 +177,18 @@ def test_gathered_pictures_are_the_same_pictures(name: str, cuts: list[int], dam
     ]
 
 
+def test_tables_at_the_end_of_what_was_given_belong_to_the_next_picture() -> None:
+    data = samples.sample("tv.ts")
+    tables = [at for at in range(0, len(data), PACKET) if psi.pid_of(data[at : at + 3]) == 0x1000]
+    singly, gathering = framer_for(FileFormat.TS), framer_for(FileFormat.TS)
+    gathering.gathers = True
+
+    for begin, end in pairwise([0, *(at + PACKET for at in tables), len(data)]):
+        single, gathered = singly.feed(data[begin:end]), gathering.feed(data[begin:end])
+
+        assert starts(gathered).items() <= starts(single).items()
+
+
 def starts(units: list[Unit]) -> dict[int, tuple[int, bool, bytes, int]]:
     """By where in the bytes a unit begins: when it does, and what a file that begins there needs."""
     found, at, media = {}, 0, 0
@@ -184,3 +196,13 @@ def starts(units: list[Unit]) -> dict[int, tuple[int, bool, bytes, int]]:
         found[at] = (media, unit.is_cut, unit.header, unit.skipped)
         at, media = at + len(unit.data), media + unit.duration
     return found
+
+
+def test_a_segment_whose_key_pictures_are_marked_is_few_units() -> None:
+    framer = framer_for(FileFormat.TS)
+    framer.gathers = True
+
+    units = framer.feed(samples.sample("tv.ts"))
+
+    assert sum(unit.is_cut for unit in units) == samples.SECONDS
+    assert len(units) <= samples.SECONDS + 1
