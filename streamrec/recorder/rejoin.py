@@ -20,6 +20,7 @@ MOST_NEW: Final = 2 * TAIL_UNITS  # an end that is not among so many units will 
 FEWEST: Final = 4  # units that are alike ...
 SHORTEST: Final = FLICKS * 2 // 25  # ... and last so long in all: four frames of any usual radio
 ENOUGH: Final = FLICKS  # so much is no accident, however few the units
+LONGEST_PERIOD: Final = FLICKS  # of a tone
 PLACES: Final = 4  # looked at more closely, the likeliest first
 REACH: Final = FLICKS // 4  # by which a wall clock may be wrong about the seam
 
@@ -62,16 +63,23 @@ def last(marks: Iterable[Mark]) -> list[Mark]:
 def seam(tail: Tail, units: Sequence[Unit], about: int) -> int | None:
     """How many of an attempt's first `units` are archived, where the clock says that `about` flicks of them are.
 
-    For a burst that reaches back to the archive's last few units only: too few to prove anything without a clock,
-    which in its turn is not exact to a unit. Near the place that it names, the one place is believed up to which
-    all are the archive's last, one after the other, and one of them is unlike all others. None if there is none.
+    For a burst that reaches back to the archive's last few units only, or an archive of a few units: too few to
+    prove anything without a clock, which in its turn is not exact to a unit. Near the place that it names, the one
+    place is believed up to which all are the archive's last, one after the other, and one of them is unlike all
+    others; what comes before the archive's first must be unknown to it. None if there is none.
     """
+    known = {each.digest for each in tail.marks}
     new = [mark(tail.format, unit) for unit in _until(units, about + REACH)]
     once = _single(tail.marks) & _single(new)
     ours, theirs = ([each.digest for each in marks] for marks in (new, tail.marks))
     lengths = accumulate(each.duration for each in new)
     near = [count for count, length in enumerate(lengths, start=1) if abs(length - about) <= REACH]
-    alike = [count for count in near if ours[:count] == theirs[-count:] and not once.isdisjoint(ours[:count])]
+    alike = []
+    for count in near:
+        first = max(0, count - len(theirs))
+        common = ours[first:count]
+        if common == theirs[-len(common) :] and known.isdisjoint(ours[:first]) and not once.isdisjoint(common):
+            alike.append(count)
     return alike[0] if len(alike) == 1 else None
 
 
@@ -95,7 +103,8 @@ class Rejoin:
 
     A place is believed when the units before it are the archive's last ones, one after the other, and enough of
     them occur once here and once there: silence, a tone or a jingle that is played again proves nothing. What
-    stands before them must be unknown to the archive, as a torn frame or a greeting is. Two places are none.
+    stands before them must be unknown to the archive, as a torn frame or a greeting is. Two places are none. An
+    archive of a moment is found in so much new media only as would show the period of a tone.
     """
 
     def __init__(self, tail: Tail) -> None:
@@ -108,7 +117,9 @@ class Rejoin:
         """Flicks up to the archive's end, while `is_inside`."""
         self._old = tail.marks
         count = Counter(each.digest for each in self._old)
-        self._is_short = sum(each.duration for each in self._old) < ENOUGH  # it might be one period of a tone
+        is_short = sum(each.duration for each in self._old) < ENOUGH  # it might be one period of a tone ...
+        self._least = 2 * LONGEST_PERIOD if is_short else 0  # ... which so much new media would have twice
+        self._length = 0  # flicks of new media
         self._known = set(count)
         self._once = {each.digest: at for at, each in enumerate(self._old) if count[each.digest] == 1}
         self._new: list[Mark] = []
@@ -117,7 +128,7 @@ class Rejoin:
     @property
     def is_over(self) -> bool:
         """Whether nothing more need be fed."""
-        return self._is_short or self.archived is not None or len(self._new) > MOST_NEW
+        return self.archived is not None or len(self._new) > MOST_NEW
 
     def feed(self, units: Iterable[Unit]) -> None:
         """Take in the next units of the attempt, from its first on."""
@@ -127,7 +138,9 @@ class Rejoin:
         marks = [mark(self.tail.format, unit) for unit in units]
         self._new += marks
         self._count.update(each.digest for each in marks)
-        self._look()
+        self._length += sum(each.duration for each in marks)
+        if self._length >= self._least:
+            self._look()
 
     def _look(self) -> None:
         ends = [offset + len(self._old) for offset in self._offsets() if self._holds(offset)]

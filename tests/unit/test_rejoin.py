@@ -114,9 +114,17 @@ def test_one_long_fragment_is_enough() -> None:
     assert joined(noise(0, 3), noise(2, 6), duration=FLICKS).archived == 1
 
 
-def test_an_archive_of_a_moment_is_not_gone_on_with() -> None:
-    """It might be one period of a tone."""
-    assert joined(tone(10), tone(4)).archived is None
+@pytest.mark.parametrize("length", [4, 10, 25, 80, 200])
+def test_an_archive_that_is_one_period_of_a_tone_is_not_gone_on_with(length: int) -> None:
+    assert joined(tone(10), tone(length)).archived is None
+    assert joined(tone(40, 40), tone(length, 40)).archived is None
+
+
+@pytest.mark.parametrize("kept", [4, 10, 40])
+def test_an_archive_of_a_moment_is_found_in_media_that_repeats_nothing(kept: int) -> None:
+    """As behind a hole, where a disk was full a moment later."""
+    assert joined(noise(100, 100 + kept), noise(50, 80)).archived is None
+    assert joined(noise(100, 100 + kept), noise(50, 300)).archived == 50 + kept
 
 
 @pytest.mark.parametrize("before", [[b"torn"], noise(5000, 5200)])
@@ -163,6 +171,13 @@ def test_where_the_clock_is_near_a_single_frame_in_common_tells_the_place(
     old, new = noise(end, end + 100), noise(end + 100 - alike, end + 200)
 
     assert rejoin.seam(tail_of(old), units(new), (alike + error) * FRAME) == alike
+
+
+@given(st.integers(1, 40), st.integers(0, 100), st.integers(-10, 10))
+def test_where_the_clock_is_near_an_archive_of_a_moment_tells_its_end(kept: int, before: int, error: int) -> None:
+    old, new = noise(1000, 1000 + kept), noise(1000 - before, 1100)
+
+    assert rejoin.seam(tail_of(old), units(new), (before + kept + error) * FRAME) == before + kept
 
 
 @pytest.mark.parametrize("about", [-40, 0, 40, 100])
