@@ -105,7 +105,7 @@ _KNOWN: Final = [
         (r"not contain any stream", GapReason.NOT_MEDIA, "There is no sound and no picture in it."),
         (r"Invalid data found when processing input", GapReason.NOT_MEDIA, "What the server sends is not media."),
         (
-            r"(Connection|Operation) timed out|Error number -(110|138) occurred",
+            r"\w+ (timed out|temporarily unavailable)|Error number -(11|110|138) occurred",
             GapReason.STALLED,
             "Nothing came for too long.",
         ),

@@ -80,6 +80,7 @@ def test_a_title_is_read_wherever_it_is_announced():
         ),
         ("[http @ 0x1] [error] Protocol 'file' not on whitelist 'http,tcp'!", GapReason.UNSUPPORTED),
         ("[in#0/mp3 @ 0x1] [error] Error during demuxing: Connection timed out", GapReason.STALLED),
+        ("[in#0/rtsp @ 0x1] [error] Error during demuxing: Resource temporarily unavailable", GapReason.STALLED),
         ("[in#0/mp3 @ 0x1] [error] Error during demuxing: Connection reset by peer", GapReason.SOURCE_ENDED),
         ("[in#0/concat @ 0x1] [error] Error during demuxing: Input/output error", GapReason.SOURCE_ENDED),
         ("[in#0 @ 0x1] [error] Error opening input: Protocol not found", GapReason.UNSUPPORTED),
