@@ -145,19 +145,20 @@ def _undecodable(world: World) -> list[str]:
     is_spoiled = any(done.kind in SPOILING for done in world.done)
     found: list[str] = []
     for suffix in ("ts",) if is_spoiled else ("mp3", "aac", "ts"):
-        files = [path for path in sorted(world.archive.rglob(f"*.{suffix}")) if _begins_well(path)]
+        files = [path for path in sorted(world.archive.rglob(f"*.{suffix}")) if _plays_alone(path)]
         told = {path.name: clips.decode_errors(path) for path in files[:: max(1, len(files) // DECODED)]}
         found += [f"{name} does not decode: {text}" for name, text in told.items() if text]
     return found
 
 
-def _begins_well(path: Path) -> bool:
-    """Whether a file plays alone: one that goes on where another ended may begin between two key pictures."""
-    if path.suffix != ".ts":
+def _plays_alone(path: Path) -> bool:
+    """Whether ffmpeg should be able to play a file: from a key picture on, and two frames of MP3 at least."""
+    if path.suffix == ".aac":
         return True
+    file_format = FileFormat(path.suffix[1:])
     with path.open("rb") as file:
-        units = framer_for(FileFormat.TS, awaits_cut=False).feed(file.read(1 << 16))
-    return bool(units) and units[0].is_cut
+        units = framer_for(file_format, awaits_cut=False).feed(file.read(1 << 16))
+    return bool(units) and units[0].is_cut  # of MP3, the last frame is no unit before the stream is known to end
 
 
 # --- what was lost, and why -------------------------------------------------------------------------------

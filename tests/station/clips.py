@@ -101,9 +101,11 @@ def _digests(framemd5: str) -> list[str]:
 def decode_errors(path: Path) -> str:
     """What ffmpeg complains of when it decodes a whole file; empty if nothing.
 
-    In the file's own time base: in ticks of a picture, two that a network stamped a little unevenly are one.
+    In the file's own time base: in ticks of a picture, two that a network stamped a little unevenly are one. It is
+    told what a transport stream is, because it takes one of a few frames for MP3.
     """
-    command = [programs.ffmpeg(), *_QUIET, "-xerror", "-i", str(path)]
+    told = ["-f", "mpegts"] if path.suffix == ".ts" else []
+    command = [programs.ffmpeg(), *_QUIET, "-xerror", *told, "-i", str(path)]
     command += ["-fps_mode", "passthrough", "-enc_time_base:v", "demux", "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.stderr.strip() or ("" if done.returncode == 0 else f"exit status {done.returncode}")
