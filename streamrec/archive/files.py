@@ -71,11 +71,6 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def create_folders(self, name: str) -> None:
-        """Make and sync the folders above a file that somebody else is to write."""
-        with self._folder(name, make=True):
-            pass
-
     def rename(self, old: str, new: str) -> None:
         """Give a file another name in the same folder, durably; FileExistsError if that name is taken."""
         with self._folder(old) as (folder, base):

@@ -41,7 +41,7 @@ def convert(
     patience_seconds: float,
     check: Callable[[], None],
 ) -> None:
-    """Write `target` from the bytes given, asking `check` several times a second whether to go on.
+    """Write `target`, which is there, from the bytes given; `check` is asked often whether to go on.
 
     Raises:
         Unavailable: ffmpeg failed, or took longer than `patience_seconds`.
@@ -49,7 +49,7 @@ def convert(
     command = convert_command(
         executable, coding, str(target), lead_seconds=lead_seconds, seconds=seconds, zero_seconds=zero_seconds
     )
-    output(command, given, patience_seconds=patience_seconds, check=check, file_bytes=MOST_FILE)
+    output(command, given, patience_seconds=patience_seconds, check=check, target=target)
 
 
 def output(
@@ -58,14 +58,14 @@ def output(
     *,
     patience_seconds: float = 20.0,
     check: Callable[[], None] = lambda: None,
-    file_bytes: int = 0,
+    target: Path | None = None,
 ) -> bytes:
-    """What a command writes to stdout, a megabyte at most, when it is fed these bytes. It writes no larger file.
+    """What a command writes to stdout, a megabyte at most, when it is fed these bytes. It writes `target` alone.
 
     Raises:
         Unavailable: it failed, or took longer than `patience_seconds`.
     """
-    running = _begun(command, patience_seconds, check, file_bytes)
+    running = _begun(command, patience_seconds, check, target)
     try:
         return running.fed(given)
     finally:
@@ -77,16 +77,20 @@ def flowing(
     command: list[str], given: Iterable[Given], *, patience_seconds: float, check: Callable[[], None]
 ) -> Iterator[Flow]:
     """A command that is fed while what it writes is read; its child is gone afterwards."""
-    running = _begun(command, patience_seconds, check, file_bytes=0)
+    running = _begun(command, patience_seconds, check)
     try:
         yield Flow(running, running.flow(given))
     finally:
         running.end()
 
 
-def _begun(command: list[str], patience_seconds: float, check: Callable[[], None], file_bytes: int) -> _Running:
+def _begun(
+    command: list[str], patience_seconds: float, check: Callable[[], None], target: Path | None = None
+) -> _Running:
     cpu_seconds = math.ceil(patience_seconds) * (MOST_THREADS + 1)  # for when nobody is left who watches the clock
-    child = Child(command, has_input=True, limits=Limits(file_bytes=file_bytes, cpu_seconds=cpu_seconds))
+    file_bytes = 0 if target is None else MOST_FILE
+    limits = Limits(writes=target, file_bytes=file_bytes, cpu_seconds=cpu_seconds)
+    child = Child(command, has_input=True, limits=limits)
     return _Running(child, time.monotonic() + patience_seconds, check)
 
 

@@ -174,7 +174,7 @@ class Making:
 
     def _convert(self, part: str, recipe: Recipe) -> None:
         assert recipe.coding is not None
-        self.target.create_folders(part)
+        os.close(self.target.create(part))  # the one file that ffmpeg can write
         lead = (self.cuts[0].lead + cutting.skew(self.archive, self.cuts[0])).total_seconds()
         converting.convert(
             self.executable(),
@@ -189,7 +189,7 @@ class Making:
 
     def _convert_bridged(self, part: str, recipe: Recipe) -> None:
         assert recipe.coding is not None
-        self.target.create_folders(part)
+        os.close(self.target.create(part))
         window = Span(self.clip.start_time, self.clip.end_time)
         bridge = Bridge(self.executable(), window, self.stretches, self._fills, self._read, self.work.check)
         with closing(bridge.packets()) as packets:

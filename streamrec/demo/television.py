@@ -16,7 +16,7 @@ PLAYLIST = "live.m3u8"
 _NAMES = re.compile(r"live\.m3u8|\d{1,20}\.ts")
 _FIRST_PICTURE_SECONDS = 10.0
 _RESTART_SECONDS = 1.0
-_LIMITS = Limits(file_bytes=1 << 30)
+_MOST_BYTES = 1 << 30  # of a segment
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,8 @@ class Television:
         """Keep the child alive until cancelled. A child that never made a picture is tried without the clock."""
         with_clock = True
         while True:
-            child = Child(command(self._ffmpeg, self._folder, with_clock=with_clock), limits=_LIMITS)
+            limits = Limits(writes=self._folder, file_bytes=_MOST_BYTES)
+            child = Child(command(self._ffmpeg, self._folder, with_clock=with_clock), limits=limits)
             try:
                 errors = await self._followed(child)
             finally:

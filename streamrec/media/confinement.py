@@ -1,8 +1,9 @@
-"""What a child may not do, by its own hand between fork and exec: no network, no new rights, limits on everything.
+"""What a child may not do, by its own hand between fork and exec: no network, no files, no new rights, and limits.
 
 Media comes from strangers, and whoever takes over a decoder must find nothing to go on with. Two locks are on the
 network, because neither works everywhere: an empty network namespace (a container may not make one), and a filter
-of system calls that refuses sockets (kernels without seccomp, other processors). What is refused is left out.
+of system calls that refuses sockets (kernels without seccomp, other processors). On files there is landlock. What
+is refused is left out.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, Final
 
-from streamrec.media import seccomp
+from streamrec.media import landlock, seccomp
 
 _CLONE_NEWUSER: Final = 0x1000_0000
 _CLONE_NEWNET: Final = 0x4000_0000
@@ -46,6 +48,7 @@ class Limits:
     """What a child may use. Without `has_network` it has no way out but its descriptors."""
 
     has_network: bool = False
+    writes: Path | None = None  # a file that is there, or a folder: nothing else can be written, or read
     file_bytes: int = 0  # of each file that it writes
     files: int = 64  # open at once
     memory_bytes: int = 3 << 29  # of address space
@@ -74,8 +77,10 @@ def _compiled(*, has_network: bool) -> _Program | None:
 _filters: Final = {has_network: _compiled(has_network=has_network) for has_network in (False, True)}
 
 
-def steps(limits: Limits, allowed: Found | None = None) -> Callable[[], None]:
+def steps(limits: Limits, allowed: Found | None = None, rules: int | None = None) -> Callable[[], None]:
     """What a child does to itself between fork and exec; made by the parent, whom it must not outlive.
+
+    `rules` is landlock's descriptor of what it may reach.
 
     PR_SET_PDEATHSIG (prctl(2)) fires when the *thread* that forked ends, so only long-lived threads may spawn; it
     comes after whatever changes credentials. A parent that died before the call is seen by getppid. What is
@@ -95,6 +100,8 @@ def steps(limits: Limits, allowed: Found | None = None) -> Callable[[], None]:
                 _prctl(_PR_SET_SECUREBITS, _ROOT_IS_NOBODY)
             _prctl(_PR_SET_NO_NEW_PRIVS, 1)
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if rules is not None:
+                landlock.restrict(rules)
         if os.getppid() != parent:
             os._exit(_ORPHANED)
         for kind, value in bounds:
@@ -103,6 +110,12 @@ def steps(limits: Limits, allowed: Found | None = None) -> Callable[[], None]:
             _filter(has_network=limits.has_network)
 
     return apply
+
+
+def rules(executable: str, limits: Limits, certificates: str) -> int | None:
+    """What a child with these limits may reach, for `steps`; to be closed. None where there is no landlock."""
+    needed = certificates if limits.has_network else None
+    return landlock.ruleset(executable, writes=limits.writes, certificates=needed)
 
 
 def confine_this_process(limits: Limits) -> None:
@@ -168,7 +181,13 @@ class Found:
             )
         locks = ["an empty network namespace"] * bool(self.namespace) + ["a seccomp filter"] * self.has_filter
         missing = "" if self.namespace else " (network namespaces are not allowed here)"
-        return f"children without network are held by {' and '.join(locks)}{missing}"
+        return f"children without network are held by {' and '.join(locks)}{missing}; {_reach()}"
+
+
+def _reach() -> str:
+    if landlock.version():
+        return "children reach programs and their own output alone (landlock)"
+    return "children reach all files that we do: this system has no landlock"
 
 
 @cache

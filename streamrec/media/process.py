@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shutil
 import signal
 import ssl
 import subprocess
@@ -56,22 +57,13 @@ class Child:
         told: bytes | None = None,
         pass_fds: tuple[int, ...] = (),
     ) -> None:
-        """Spawn `command` (an argument list). `register` is the folder in which `sweep` looks for leftovers.
+        """Spawn `command`, an argument list whose paths are absolute.
 
+        `register` is the folder in which `sweep` looks for leftovers.
         `has_input`: stdin is a pipe for `write_input`, else it is empty, or all that it holds is `told` (65,536
         bytes at most). `pass_fds`: descriptors it has too.
         """
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if has_input or told is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment(),
-            start_new_session=True,
-            pass_fds=pass_fds,
-            preexec_fn=confinement.steps(limits),
-        )
+        self._process = _spawned(command, limits, pass_fds, has_input=has_input or told is not None)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._pipes = (self._process.stdout.fileno(), self._process.stderr.fileno())
@@ -186,6 +178,31 @@ class Child:
                 stream.close()
         if self._entry is not None:
             self._entry.unlink(missing_ok=True)
+
+
+def _spawned(
+    command: list[str], limits: Limits, pass_fds: tuple[int, ...], *, has_input: bool
+) -> subprocess.Popen[bytes]:
+    """Confined, in the root folder, which says nothing about us."""
+    variables = environment()
+    executable = str(Path(shutil.which(command[0]) or command[0]).absolute())
+    rules = confinement.rules(executable, limits, variables.get("SSL_CERT_FILE", ""))
+    try:
+        return subprocess.Popen(
+            [executable, *command[1:]],
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            env=variables,
+            start_new_session=True,
+            pass_fds=pass_fds,
+            preexec_fn=confinement.steps(limits, rules=rules),
+        )
+    finally:
+        if rules is not None:
+            os.close(rules)
 
 
 def _widen(pipe: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from streamrec.clock import SystemClock
-from streamrec.media import confinement
+from streamrec.media import confinement, landlock
 from streamrec.media.confinement import CONNECTING, FED, Found, Limits
 from streamrec.media.process import Child
 
@@ -27,6 +27,7 @@ try:
 except OSError as exc:
     print(exc.errno)
 """
+PYTHON = os.path.realpath(sys.executable)  # without our environment, which no child can read
 CLONE_NEWNET, CLONE_NEWUSER = 0x4000_0000, 0x1000_0000
 NOBODY = 65534
 
@@ -43,11 +44,11 @@ def port(server: socket.socket) -> str:
     return str(number)
 
 
-def said(code: str, *arguments: str, limits: Limits = FED) -> str:
+def said(code: str, *arguments: str, limits: Limits = FED, pass_fds: tuple[int, ...] = ()) -> str:
     """What a child with these limits prints."""
 
     async def scenario() -> str:
-        child = Child([sys.executable, "-c", code, *arguments], limits=limits)
+        child = Child([PYTHON, "-I", "-c", code, *arguments], limits=limits, pass_fds=pass_fds)
         data = b""
         try:
             while (piece := child.read_output(1 << 16)) != b"":
@@ -134,31 +135,87 @@ def test_a_refused_namespace_breaks_no_child(listening: socket.socket):
 def test_a_child_gets_no_new_rights_and_starts_no_process(limits: Limits):
     """No set-uid program helps it, it has no capabilities, and it can start threads only."""
     code = """
-import os, threading
-wanted = ("NoNewPrivs", "CapEff", "CapPrm")
-print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith(wanted)])
+import ctypes, os, threading
+libc = ctypes.CDLL(None)
+print(libc.prctl(39, 0, 0, 0, 0))  # PR_GET_NO_NEW_PRIVS
+data = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice
+assert libc.capget(ctypes.byref((ctypes.c_uint32 * 2)(0x20080522, 0)), ctypes.byref(data)) == 0
+print([*data])
 thread = threading.Thread(target=print, args=("thread",)); thread.start(); thread.join()
 try: os.fork()
 except OSError as exc: print(exc.errno)
 """
-    none = "0000000000000000"
 
-    assert said(code, limits=limits).split("\n") == [f"{none} {none} 1", "thread", str(errno.EPERM)]
+    assert said(code, limits=limits).split("\n") == ["1", str([0] * 6), "thread", str(errno.EPERM)]
 
 
-def test_a_child_that_is_fed_writes_no_file(tmp_path: Path):
-    """Not a byte, whatever folder it finds; who is to write one writes so much and no more."""
-    code = """
+WRITE = """
 import sys
-with open(sys.argv[1], "wb", buffering=0) as file:
-    try:
-        while file.write(b"x" * 1000): pass
-    except OSError as exc: print(exc.errno, file.tell())
+try:
+    with open(sys.argv[1], "wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 1000): pass
+        except OSError as exc: print(exc.errno, file.tell())
+except OSError as exc: print(exc.errno)
 """
-    target = str(tmp_path / "file")
 
-    assert said(code, target) == f"{errno.EFBIG} 0"
-    assert said(code, target, limits=Limits(file_bytes=2500)) == f"{errno.EFBIG} 2500"
+
+def test_this_machine_has_landlock():
+    """Else the tests below prove nothing."""
+    assert landlock.version() >= 1
+
+
+def test_a_child_writes_the_one_file_that_it_is_to_write_and_not_too_much(tmp_path: Path):
+    target, other = tmp_path / "target", tmp_path / "other"
+    target.touch()
+    other.touch()
+    limits = Limits(writes=target, file_bytes=2500)
+
+    assert said(WRITE, str(target), limits=limits) == f"{errno.EFBIG} 2500"
+    assert said(WRITE, str(other), limits=limits) == str(errno.EACCES)
+    assert said(WRITE, str(tmp_path / "new"), limits=limits) == str(errno.EACCES)
+    assert said(WRITE, str(target)) == str(errno.EACCES)
+
+
+def test_a_child_may_keep_files_in_a_folder_of_its_own(tmp_path: Path):
+    limits = Limits(writes=tmp_path, file_bytes=2500)
+    code = "import os, sys; os.rename(sys.argv[1], sys.argv[2]); os.unlink(sys.argv[2]); print('done')"
+
+    assert said(WRITE, str(tmp_path / "new"), limits=limits) == f"{errno.EFBIG} 2500"
+    assert said(code, str(tmp_path / "new"), str(tmp_path / "other"), limits=limits) == "done"
+
+
+@pytest.mark.parametrize("limits", [FED, CONNECTING], ids=["fed", "connecting"])
+def test_a_child_reads_nothing_of_ours_and_of_no_other_process(limits: Limits, tmp_path: Path):
+    """Whatever user it runs as: no archive, no key, no setting, no folder, and no command line."""
+    secret = tmp_path / "signing-key.pem"
+    secret.write_text("secret")
+    code = """
+import os, sys
+for path in sys.argv[1:]:
+    try: print(os.listdir(path) if path.endswith("/") else open(path).read())
+    except OSError as exc: print(exc.errno)
+"""
+    paths = [
+        str(secret),
+        f"{tmp_path}/",
+        __file__,
+        "/etc/shadow",
+        f"/proc/{os.getpid()}/cmdline",
+        "/proc/",
+        "/etc/",
+    ]
+
+    assert said(code, *paths, limits=limits).split("\n") == [str(errno.EACCES)] * len(paths)
+
+
+def test_a_child_works_on_what_is_open_already(tmp_path: Path):
+    file = tmp_path / "recording"
+    file.write_text("media")
+
+    with file.open() as opened:
+        code = f"import os; print(os.pread({opened.fileno()}, 100, 0))"
+        assert said(code, pass_fds=(opened.fileno(),)) == "b'media'"
 
 
 def test_a_job_s_child_has_an_end_even_if_nobody_watches():

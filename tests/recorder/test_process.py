@@ -20,7 +20,8 @@ CLOCK = SystemClock()
 
 
 def python(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+    """Without our environment, which no child can read."""
+    return [os.path.realpath(sys.executable), "-I", "-c", code]
 
 
 def gone(pid: int, seconds: float = 5.0) -> bool:
@@ -105,10 +106,10 @@ def test_a_child_gets_no_environment_of_ours(monkeypatch: pytest.MonkeyPatch):
 
 
 PARENT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from streamrec.media.process import Child
-child = Child([sys.executable, "-c", "import time; time.sleep(60)"], register=Path(sys.argv[1]))
+child = Child([os.path.realpath(sys.executable), "-c", "import time; time.sleep(60)"], register=Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(60)
 """
