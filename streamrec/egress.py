@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote, unquote, unquote_plus
 
 from streamrec.errors import EgressDenied, Invalid
 
@@ -84,7 +84,7 @@ _EMBEDDED_USERINFO = re.compile(r"://[^/?#]*@")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name and password; neither shows in a repr."""
+    """A user name and password; neither shows in a repr. A passphrase of srt is a password of nobody's."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
@@ -92,7 +92,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class StreamUrl:
-    """A stream's address taken apart: `url` is the whole without user name and password."""
+    """A stream's address taken apart: `url` is the whole without user name, password and passphrase."""
 
     url: str
     scheme: str
@@ -133,9 +133,13 @@ def parse(text: str) -> StreamUrl:
         raise _invalid(f"A {scheme} URL must name its port.", "port")
     shown_host = f"[{host}]" if ":" in host else host
     shown_port = "" if written_port is None else f":{written_port}"
+    tail, passphrase = _without_passphrase(tail) if scheme == "srt" else (tail, None)
+    if at and passphrase is not None:
+        raise _invalid("An srt URL must not have both a user name and a passphrase.", "userinfo")
     url = f"{scheme}://{shown_host}{shown_port}{tail}"
     _check_rest(scheme, url)
-    return StreamUrl(url, scheme, host, port, _credentials(userinfo), has_userinfo=bool(at))
+    credentials = Credentials("", passphrase) if passphrase else _credentials(userinfo)
+    return StreamUrl(url, scheme, host, port, credentials, has_userinfo=bool(at) or passphrase is not None)
 
 
 def with_credentials(url: str, credentials: Credentials | None) -> str:
@@ -143,6 +147,8 @@ def with_credentials(url: str, credentials: Credentials | None) -> str:
     if credentials is None:
         return url
     scheme, _, rest = url.partition("://")
+    if scheme == "srt" and not credentials.username:
+        return f"{url}{'&' if '?' in url else '?'}passphrase={quote(credentials.password, safe='')}"
     userinfo = f"{quote(credentials.username, safe='')}:{quote(credentials.password, safe='')}"
     return f"{scheme}://{userinfo}@{rest}"
 
@@ -173,19 +179,36 @@ def _check_rest(scheme: str, url: str) -> None:
         raise _invalid("An srt URL must use mode=caller: the recorder never listens.", "mode")
 
 
+def _without_passphrase(tail: str) -> tuple[str, str | None]:
+    """Path and query without the passphrase, and that: "" for an empty one, None if there is none."""
+    path, _, query = tail.partition("?")
+    fields = [each.partition("=") for each in query.split("&")]
+    secrets = [value for name, _, value in fields if name == "passphrase"]
+    if len(secrets) > 1:
+        raise _invalid("An srt URL must have one passphrase at most.", "passphrase")
+    if not secrets:
+        return tail, None
+    others = "&".join("".join(each) for each in fields if each[0] != "passphrase")
+    return path + "?" * bool(others) + others, _decoded(unquote_plus, secrets[0])
+
+
+def _decoded(decode: Callable[..., str], written: str) -> str:
+    try:
+        decoded = decode(written, errors="strict")
+    except UnicodeDecodeError:
+        raise _invalid("The user name and password must be percent-encoded UTF-8.", "userinfo") from None
+    if any(unicodedata.category(c)[0] == "C" for c in decoded):
+        raise _invalid("The user name and password must not contain control characters.", "userinfo")
+    return decoded
+
+
 def _credentials(userinfo: str) -> Credentials | None:
     if userinfo in {"", ":"}:
         return None
     if "@" in userinfo:
         raise _invalid("An '@' in the user name or password must be percent-encoded.", "userinfo")
     username, _, password = userinfo.partition(":")
-    try:
-        decoded = [unquote(part, errors="strict") for part in (username, password)]
-    except UnicodeDecodeError:
-        raise _invalid("The user name and password must be percent-encoded UTF-8.", "userinfo") from None
-    if any(unicodedata.category(c)[0] == "C" for part in decoded for c in part):
-        raise _invalid("The user name and password must not contain control characters.", "userinfo")
-    return Credentials(*decoded)
+    return Credentials(_decoded(unquote, username), _decoded(unquote, password))
 
 
 def _host_and_port(hostport: str) -> tuple[str, int | None]:

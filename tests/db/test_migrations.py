@@ -59,6 +59,28 @@ def test_the_queues_tables_are_those_of_the_library_that_is_installed() -> None:
     assert installed.read_text().partition("\n")[2] == SchemaManager.get_schema()
 
 
+@pytest.mark.parametrize("shown", ["srt://h.example:9", "srt://h.example:9?latency=2"])
+def test_passphrases_that_are_part_of_an_address_are_set_apart(bare: Engine, shown: str) -> None:
+    command.downgrade(schema.configuration(bare), "0011")
+    url = f"{shown}{'&' if '?' in shown else '?'}passphrase=s%26cret%20word"
+    made = "INSERT INTO channel (name, keyname, type, url, backup_urls, version, created_at, updated_at)"
+    values = "VALUES ('One', '0123456789', 'TV', :url, ARRAY['http://h.example/x', :url], 1, now(), now())"
+    looked = "SELECT url, backup_urls FROM channel"
+    known = "SELECT username, password FROM"
+    secrets = f"{known} channel_credential UNION ALL {known} backup_credential"
+    with bare.begin() as connection:
+        connection.execute(sa.text(f"{made} {values}"), {"url": url})
+
+    schema.upgrade(bare)
+    with bare.connect() as connection:
+        assert connection.execute(sa.text(looked)).one() == (shown, ["http://h.example/x", shown])
+        assert connection.execute(sa.text(secrets)).all() == [("", "s&cret word")] * 2
+
+    command.downgrade(schema.configuration(bare), "0011")
+    with bare.connect() as connection:
+        assert connection.execute(sa.text(looked)).one() == (url, ["http://h.example/x", url])
+
+
 def test_upgrading_twice_changes_nothing(bare: Engine) -> None:
     schema.upgrade(bare)
 

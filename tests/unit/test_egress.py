@@ -45,6 +45,33 @@ def test_credentials_round_trip_into_the_url_again() -> None:
     assert egress.with_credentials(parsed.url, None) == "rtsp://h.example/a"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("srt://h.example:9?passphrase=p%26ss+word12", "srt://h.example:9"),
+        (
+            "srt://h.example:9?latency=2&passphrase=p%26ss+word12&mode=caller",
+            "srt://h.example:9?latency=2&mode=caller",
+        ),
+    ],
+)
+def test_a_passphrase_is_split_off_and_put_back(url: str, shown: str) -> None:
+    """As ffmpeg reads it: a plus is a space."""
+    parsed = egress.parse(url)
+    again = egress.with_credentials(parsed.url, parsed.credentials)
+
+    assert (parsed.url, parsed.has_userinfo) == (shown, True)
+    assert parsed.credentials == egress.Credentials("", "p&ss word12")
+    assert "passphrase=p%26ss%20word12" in again
+    assert egress.parse(again) == parsed
+
+
+def test_an_empty_passphrase_means_no_credentials() -> None:
+    parsed = egress.parse("srt://h.example:9?passphrase=")
+
+    assert (parsed.credentials, parsed.has_userinfo, parsed.url) == (None, True, "srt://h.example:9")
+
+
 def test_an_empty_userinfo_means_no_credentials() -> None:
     parsed = egress.parse("udp://@8.8.8.8:1234")
 
@@ -94,6 +121,9 @@ def test_an_empty_userinfo_means_no_credentials() -> None:
         ("srt://h.example", "port"),
         ("udp://h.example", "port"),
         ("srt://h.example:9000?mode=listener", "mode"),
+        ("srt://h.example:9000?passphrase=a&passphrase=b", "passphrase"),
+        ("srt://user@h.example:9000?passphrase=a", "userinfo"),
+        ("srt://h.example:9000?passphrase=%0a", "userinfo"),
         ("http://h.example/?u=rtsp://a:b@c/", "embedded"),
         ("http://%ff@h.example/", "userinfo"),
         ("http://a%0d%0ab@h.example/", "userinfo"),
