@@ -39,7 +39,7 @@ _RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # by version, how many the
 _TCP: Final = 0b11  # to bind and to connect; version 4
 _SCOPES: Final = 0b11  # abstract sockets and signals, to whoever is not in the same confinement; version 6
 
-_PROGRAMS: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store")
+_PROGRAMS: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/snap")
 _NEEDED: Final = ("/etc/ld.so.cache", "/etc/fonts", "/dev/urandom", "/dev/zero", "/sys/devices/system/cpu")
 _NEEDED_TO_CONNECT: Final = (
     "/etc/resolv.conf",

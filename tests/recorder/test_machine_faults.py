@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -188,10 +189,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, own_engine: Engine) -> Story
         station = stack.enter_context(faulty.running())
         network = stack.enter_context(proxy.running(station.port))
         network.delay = LATENCY_SECONDS
-        wrapper = folder / "ffmpeg"
-        facts = {"kibibytes": CHILD_KIBIBYTES, "ffmpeg": programs.ffmpeg()}
-        wrapper.write_text(WRAPPER.format(folder=folder, **facts))
-        wrapper.chmod(0o755)
+        wrapper = _wrapper(folder)
         reachable = [f"127.0.0.1:{port}" for port in (station.port, network.port)]
         variables = {"STREAMREC_FFMPEG": str(wrapper), "STREAMREC_RETRY_CAP_SECONDS": str(CAP_SECONDS)}
         with story.ordeal.recorder(reachable, program=PROGRAM, **variables) as recorder:
@@ -210,6 +208,17 @@ def story(tmp_path_factory: pytest.TempPathFactory, own_engine: Engine) -> Story
             found = audit.run(session, settings, depth=audit.Depth.HASH)
             story.invariants = {one.id: one.examples for one in found}
     return story
+
+
+def _wrapper(folder: Path) -> Path:
+    """A program in a `bin`, which may load what is in the `lib` beside it and nothing else of ours."""
+    wrapper, real = folder / "bin" / "ffmpeg", folder / "lib" / "ffmpeg"
+    for each in (wrapper, real):
+        each.parent.mkdir()
+    shutil.copy(programs.ffmpeg(), real)
+    wrapper.write_text(WRAPPER.format(folder=folder, kibibytes=CHILD_KIBIBYTES, ffmpeg=real))
+    wrapper.chmod(0o755)
+    return wrapper
 
 
 def _befall(story: Story, pid: int, station: faulty.Station, network: proxy.Proxy, folder: Path) -> None:
