@@ -255,6 +255,7 @@ def test_another_site_cannot_shut_down_through_a_browser(api: httpx.Client) -> N
 
 
 def test_every_metric_is_documented(api: httpx.Client) -> None:
+    now = datetime.now(UTC)
     with db.Session.begin() as session:
         channel = Channel(name="x", keyname="canary-sig", type=ChannelType.RADIO, url="http://example.org/")
         session.add(channel)
@@ -265,8 +266,8 @@ def test_every_metric_is_documented(api: httpx.Client) -> None:
                 channel_id=channel.id,
                 kind=CoverageKind.GAP,
                 reason=GapReason.DNS,
-                start_time=NOW - timedelta(days=2),
-                end_time=NOW,
+                start_time=now - timedelta(days=2),
+                end_time=now,
             )
         )
 

@@ -18,6 +18,7 @@ THREADS = DISK_THREADS + WAITING_THREADS  # its pools, which grow up to there wh
 WARM_SECONDS = 120.0  # of a process's life, before its memory is watched
 WATCHED_SECONDS = 300.0  # that it must be watched for, before a slope is told
 SAMPLE_SECONDS = 10.0
+REAPING_SECONDS = 5.0  # that a parent may be busy otherwise
 
 
 class Sample(NamedTuple):
@@ -103,11 +104,21 @@ def threads(world: World) -> int:
 def strays(world: World) -> list[str]:
     """Processes that are none of the instance's: dead ones that nobody waited for, captures without a recorder."""
     ours = [psutil.Process(world.instance.process.pid), *psutil.Process().children(recursive=True)]
-    dead = [f"{one.pid} is a zombie" for one in ours if _is_zombie(one)]
+    dead = [f"{one.pid} is a zombie" for one in _unreaped(ours)]
     recorders = world.instance.recorders()
     many = [f"{len(recorders)} recorders run"] if len(recorders) != 1 else []
     mine = {child.pid for one in recorders for child in one.children(recursive=True)}
     return [*dead, *many, *(f"{pid} captures without a recorder" for pid in _captures(world) if pid not in mine)]
+
+
+def _unreaped(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those whose end nobody asks for within REAPING_SECONDS."""
+    until = time.monotonic() + REAPING_SECONDS
+    found = [each for each in processes if _is_zombie(each)]
+    while found and time.monotonic() < until:
+        time.sleep(0.05)
+        found = [each for each in found if _is_zombie(each)]
+    return found
 
 
 def _captures(world: World) -> Iterator[int]:

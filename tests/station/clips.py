@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import md5
 from pathlib import Path
 
 from tests.station import programs
@@ -79,6 +80,8 @@ def frame_hashes(path: Path, *, video: bool = False) -> list[str]:
 
     Pictures are compared decoded, because remuxing from FLV to MPEG-TS adds parameter sets to the packets.
     """
+    if path.suffix == ".mp3" and path.stat().st_size < 2 * MP3_FRAME_BYTES:
+        return [md5(path.read_bytes(), usedforsecurity=False).hexdigest()]  # ffmpeg believes in two frames only
     streams = ["-map", "0:v:0", "-fps_mode", "passthrough"] if video else ["-map", "0:a:0", "-c", "copy"]
     command = [programs.ffmpeg(), *_QUIET, "-i", str(path), *streams, "-f", "framemd5", "-"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
