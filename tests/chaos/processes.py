@@ -103,8 +103,8 @@ def threads(world: World) -> int:
 
 def strays(world: World) -> list[str]:
     """Processes that are none of the instance's: dead ones that nobody waited for, captures without a recorder."""
-    ours = [psutil.Process(world.instance.process.pid), *psutil.Process().children(recursive=True)]
-    dead = [f"{one.pid} is a zombie" for one in _unreaped(ours)]
+    up = psutil.Process(world.instance.process.pid)
+    dead = [f"{one.pid} is a zombie" for one in _unreaped([up, *up.children(recursive=True)])]
     recorders = world.instance.recorders()
     many = [f"{len(recorders)} recorders run"] if len(recorders) != 1 else []
     mine = {child.pid for one in recorders for child in one.children(recursive=True)}
