@@ -83,9 +83,10 @@ def seam(tail: Tail, units: Sequence[Unit], about: int) -> int | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def knows(tail: Tail, unit: Unit) -> bool:
-    """Whether the archive's end has a unit like this one."""
-    return mark(tail.format, unit).digest in {each.digest for each in tail.marks}
+def is_new(tail: Tail, units: Sequence[Unit], about: int) -> bool:
+    """Whether the archive's end has none of an attempt's units that begin in its first `about` flicks."""
+    known = {each.digest for each in tail.marks}
+    return all(mark(tail.format, unit).digest not in known for unit in _until(units, about))
 
 
 def _until(units: Sequence[Unit], end: int) -> Sequence[Unit]:

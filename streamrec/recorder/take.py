@@ -14,7 +14,7 @@ from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Opened
 from streamrec.recorder.facts import RunStarted, SegmentClosed
 from streamrec.recorder.holes import Holes
-from streamrec.recorder.rejoin import Rejoin, Tail, knows, seam
+from streamrec.recorder.rejoin import Rejoin, Tail, is_new, seam
 from streamrec.recorder.runclock import RunClock
 from streamrec.recorder.status import BitRate
 from streamrec.recorder.tools import Order, Tools
@@ -26,6 +26,7 @@ HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
 KEPT_BYTES: Final = 8 << 20
 SEAM: Final = timedelta(milliseconds=50)  # no clock is so exact, and no radio's frame longer: nothing is missing
+WINDOW_SEAM: Final = timedelta(seconds=1)  # by which the clock of a window's first segment may be early
 LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
 UNSTAMPED: Final = frozenset({"icy"})  # sources whose media has no timestamps, and comes all the time
@@ -232,8 +233,8 @@ class Take:
         """Whether what is held goes on where the archive ends, by clock and frames; drops what is archived."""
         assert self._clock is not None
         about = round((tail.end_time - self._clock.wall(self._position)).total_seconds() * FLICKS)
-        first = self._held[0]
-        if 0 < about <= SEAM.total_seconds() * FLICKS and first.is_cut and not knows(tail, first):
+        reach = (WINDOW_SEAM if self._opened.source == "hls" else SEAM).total_seconds() * FLICKS
+        if 0 < about <= reach and self._held[0].is_cut and is_new(tail, [*self._held], about):
             return True  # the clock is a little off: nothing of what came is archived
         archived = seam(tail, [*self._held], about)
         for _ in range(archived or 0):

@@ -192,3 +192,10 @@ def test_a_frame_in_common_far_from_where_the_clock_says_is_an_accident() -> Non
 @pytest.mark.parametrize("old", [[b"silence"] * 60, tone(60, 5), [*noise(0, 60), b"silence", b"silence"]])
 def test_what_occurs_more_than_once_is_no_seam_even_near_the_clock(old: list[bytes]) -> None:
     assert rejoin.seam(tail_of(old), units([*old[-1:], *noise(500, 600)]), FRAME) is None
+
+
+@pytest.mark.parametrize("about", [0, 1, 20, 90])
+def test_media_that_the_archive_has_not_is_new_whatever_the_clock_says(about: int) -> None:
+    assert rejoin.is_new(tail_of(noise(0, 100)), units(noise(101, 200)), about * FRAME)
+    assert rejoin.is_new(tail_of(noise(0, 100)), units(noise(99, 200)), 0)
+    assert not rejoin.is_new(tail_of(noise(0, 100)), units(noise(99, 200)), FRAME)
