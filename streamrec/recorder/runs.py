@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 REACH: Final = timedelta(minutes=2)  # no burst and no window that is read goes back further
+SAME: Final = timedelta(milliseconds=2)  # no file is shorter
 
 
 class Runs:
@@ -204,17 +205,25 @@ class Runs:
 
     async def end(self, closed: Closed) -> Closed:
         """The attempt is over: close the file. Why it ended, which is the disk if that fails now."""
-        take, self.take = self.take, None
-        if take is not None and not self.stands_by:
-            try:
-                self._go_on(take)
-                take.flush()
-                await self._write_held(take)
-                await self._end(take, closed.reason)
-            except (DiskFault, OSError) as exc:
-                closed = self.spoiled(exc, take)
+        try:
+            while self.take is not None and not self.stands_by:
+                await self._finish(self.take, closed.reason)
+        except (DiskFault, OSError) as exc:
+            closed = self.spoiled(exc, self.take)
+        self.take = None
         self._status.writes_nothing()
         return closed
+
+    async def _finish(self, take: Take, reason: GapReason) -> None:
+        """Write what is there and end the run; the one behind a hole that is known already is still to follow."""
+        self._go_on(take)
+        if take.left_out_seconds:
+            await self.go_along(take)
+            return
+        take.flush()
+        await self._write_held(take)
+        await self._end(take, reason)
+        self.take = None
 
     def spoiled(self, fault: DiskFault | OSError, take: Take | None) -> Closed:
         """The disk failed: after a DiskFault the account ends with what it has kept."""
@@ -222,9 +231,14 @@ class Runs:
             self._files.extend(map(tail.of, take.closed))
         self.take = None
         if isinstance(fault, DiskFault):
-            self.account.covered_until = fault.lost_from
+            self.account.covered_until = self._kept_until(fault.lost_from)
             return Closed(fault.reason, fault.detail)
         return Closed(disk_reason(fault), f"The disk does not work: {fault.strerror}.")
+
+    def _kept_until(self, until: datetime) -> datetime:
+        """Where the last file ends, if nothing was kept behind it: clocks count otherwise by some microseconds."""
+        last = self._files[-1].end_time if self._files else until
+        return last if abs(until - last) < SAME else until
 
     # --- outages
 

@@ -90,7 +90,7 @@ def test_an_outage_is_one_gap_that_grows_and_ends_exactly(tmp_path: Path):
             if not stage.source.is_closed and stage.capture.status.state is CaptureState.STARTING:
                 stage.source.push(Closed(GapReason.SOURCE_REFUSED, "The connection was refused."))
             await stage.clock.advance(1)
-            lag = seconds(stage.clock.now()) - max(end for _, end, _ in stage.gaps())
+            lag = seconds(stage.clock.now()) - max((end for _, end, _ in stage.gaps()), default=12.0)
             assert lag <= 10.1 or seconds(stage.clock.now()) < 21
         await stage.play(0)
         while stage.capture.status.state is not CaptureState.STARTING:
@@ -328,6 +328,31 @@ def test_what_a_radio_leaves_out_in_mid_stream_is_a_gap_where_it_was(tmp_path: P
         assert reason is GapReason.SOURCE_ERROR
         assert len(stage.sources.attempts) == 1
         assert whole(stage) == pytest.approx(24.5, abs=0.3)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("pieces", [10, 11, 12, 13, 14, 15])
+def test_what_came_behind_a_hole_is_kept_if_the_stream_ends_as_the_hole_is_found(tmp_path: Path, pieces: int):
+    """Both in what is read at once."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.clock.idle()
+        stage.source.push(RADIO)
+        await stage.play(12, burst=4)
+        await stage.clock.advance(2.5)
+        for _ in range(pieces):
+            await stage.clock.advance(0.24)
+            stage.source.media(frames(0.24))
+        stage.source.push(Closed(GapReason.SOURCE_ENDED, "The stream ended."))
+        await stage.clock.idle()
+        await stage.stop()
+
+        holes = [gap for gap in stage.gaps() if gap[2] is GapReason.SOURCE_ERROR]
+        ((begin, end, _),) = holes
+        assert (begin, end) == (pytest.approx(12, abs=0.25), pytest.approx(14.5, abs=0.3))
+        assert whole(stage) == pytest.approx(14.5 + 0.24 * pieces, abs=0.3)
 
     play(tmp_path, scenario)
 
