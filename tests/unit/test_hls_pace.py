@@ -81,3 +81,17 @@ def test_a_list_without_news_is_left_alone_for_half_a_target_duration() -> None:
         pace.nothing(float(look), 4.0)
 
     assert pace.wait(19.0) == pytest.approx(2.0)
+
+
+def test_what_appeared_while_we_did_not_look_is_not_taken_for_exact() -> None:
+    """As after a stop of the process; the segment after it is seen closely again."""
+    pace = Pace()
+    assert pace.news(0.0, 1.0, 1.0) is None
+    pace.nothing(0.9, 1.0)
+    assert pace.news(1.0, 1.0, 1.0) is not None
+    assert pace.news(2.0, 1.0, 1.0) is not None
+
+    assert pace.news(12.0, 1.0, 1.0) is None
+
+    pace.nothing(12.9, 1.0)
+    assert pace.news(13.0, 1.0, 1.0) == pytest.approx(12.95)

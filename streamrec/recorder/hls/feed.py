@@ -188,9 +188,10 @@ class Feed:
         self._require_pace(news.segments, at)
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge
+        likely = at - newest.duration / 2 if edge is None else edge
         if news.broken is not Break.NONE:
             self._begins_run = True
-            hole = self._hole(news.segments, when)
+            hole = self._hole(news.segments, likely)
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
         later = sum(segment.duration for segment in news.segments)
@@ -200,7 +201,7 @@ class Feed:
             later -= segment.duration
             due = _Due(segment, self._lists.address, when, is_edge, self._is_cut(segment), later)
             self._due.append(due)
-        self._newest, self._newest_at, self._news_at = newest, when, at
+        self._newest, self._newest_at, self._news_at = newest, likely, at
 
     def _require_pace(self, segments: Sequence[Segment], at: float) -> None:
         """Raises Refused (`unsupported`) for a station that goes on listing media faster than it can be live."""
@@ -209,7 +210,7 @@ class Feed:
             raise Refused(GapReason.UNSUPPORTED, "It is not live: its playlist grows faster than time passes.")
 
     def _hole(self, segments: Sequence[Segment], when: float) -> float:
-        """How much was never listed before `segments`, the end of which was live at `when`; 0 if nothing.
+        """How much was never listed before `segments`, the end of which was live at about `when`; 0 if nothing.
 
         The station's own times are believed where they agree with when the segments appeared.
         """

@@ -29,16 +29,17 @@ class Pace:
     def news(self, at: float, seconds: float, target: float) -> float | None:
         """The list that was there at `at` ends with a new segment of `seconds`; when that was live at its end.
 
-        None for the first list, whose end may have been live long ago, and as long as looks are far apart, as on a
-        machine that is too busy: an end that is taken for exact holds for the whole run.
+        None for the first list, whose end may have been live long ago, after a pause of ours, and as long as looks
+        are far apart, as on a machine that is too busy: an end that is taken for exact holds for the whole run.
         """
         before, self._before = self._before, at
         seconds = min(seconds, target) or target
         self._step = max(FINEST, seconds / _FINE)
         is_close = before is not None and at - before < 2 * self._step
+        is_late = before is not None and at - before >= seconds + 2 * self._step  # we were busy, or stopped
         # Not from `at`, which is a tick late: that would add up, and the look would fall behind a fast station.
         planned = max(self._due, at - self._step) if self._looks == 0 and not self._is_sought else at
-        self._is_sought = before is None or (self._is_sought and not is_close)
+        self._is_sought = before is None or is_late or (self._is_sought and not is_close)
         self._looks = 0
         self._due = at + self._step if self._is_sought else planned + seconds * (1 - _EARLIER)
         if before is None or self._is_sought:
