@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from streamrec.models import Coverage, Recording
+from streamrec.models import Coverage, EnabledPeriod, Recording
 from tests.chaos.world import Channel, OnAir
 from tests.station.content import Content, Key
 from tests.station.live import Live
@@ -18,7 +18,7 @@ TOLERANCE_SECONDS = 0.25  # of a radio, whose frames arrive one by one
 LIVE_TOLERANCE = 0.5  # of a segment more, whose appearance is seen at the next look only
 SPAN_SECONDS = 0.05
 TORN_FRAMES = 2  # that a hit in mid-stream may cost without a gap
-SEAM_SECONDS = 0.05  # that no clock can tell from nothing, where the station sent nothing of it again
+SEAM_SECONDS = 0.1  # that no clock can tell from nothing, where the station sent nothing of it again
 
 
 class Spot(NamedTuple):
@@ -52,11 +52,17 @@ class Ledger:
     """Looks at one channel."""
 
     def __init__(
-        self, channel: Channel, recordings: Sequence[Recording], gaps: Sequence[Coverage], archive: Path
+        self,
+        channel: Channel,
+        recordings: Sequence[Recording],
+        gaps: Sequence[Coverage],
+        enabled: Sequence[EnabledPeriod],
+        archive: Path,
     ) -> None:
-        """`recordings` and `gaps` are in order of time."""
+        """`recordings`, `gaps` and `enabled` are in order of time."""
         self._channel = channel
         self._recordings, self._gaps = recordings, gaps
+        self._disabled = [(one.end_time, two.start_time) for one, two in pairwise(enabled) if one.end_time]
         self._mounts = channel.mounts
         self._contents = [_read(self._mounts, archive / row.path) for row in recordings]
         lives = [mount.seconds for mount in channel.mounts if isinstance(mount, Live)]
@@ -98,6 +104,8 @@ class Ledger:
         gaps = self._between(one.file, two.file) if one.file != two.file else []
         if gaps:
             self._bounds(one, two, gaps)
+        elif self._was_disabled(one, two):
+            return None
         elif jump > 1 and self._is_seam(one, two):
             self.found.seam_frames += jump - 1
         elif jump > 1 and (jump > 1 + TORN_FRAMES or not self._is_spoiled(one.mount)):
@@ -106,13 +114,25 @@ class Ledger:
             )
         return None
 
+    def _was_disabled(self, one: Spot, two: Spot) -> bool:
+        """Whether the channel was not wanted between two files, and wanted right before and behind that."""
+        end, start = self._recordings[one.file].end_time, self._recordings[two.file].start_time
+        slack = timedelta(seconds=SEAM_SECONDS)
+        return any(off <= end + slack and start - slack <= on for off, on in self._disabled if off < start)
+
     def _is_seam(self, one: Spot, two: Spot) -> bool:
-        """Whether another connection begins behind the last one's end, by less than any clock can tell."""
+        """Whether another connection begins behind the last one's end, by less than any clock can tell.
+
+        Of a live presentation, the window begins with a segment.
+        """
         mount = self._mounts[one.mount]
         missing = (mount.on_air(two.frame) - mount.on_air(one.frame + 1)).total_seconds()
         runs = {self._recordings[spot.file].run_id for spot in (one, two)}
-        sent = mount.journal.stretch(mount.name, two.frame, until=self._recordings[two.file].end_time.timestamp())
-        return len(runs) == 2 and 0 < missing <= SEAM_SECONDS and sent is not None and sent.first > one.frame + 1
+        if len(runs) != 2 or not 0 < missing <= SEAM_SECONDS:
+            return False
+        if isinstance(mount, Live):
+            return two.frame % mount.programme.segment_frames == 0
+        return mount.journal.has_begun_within(mount.name, one.frame + 2, two.frame)
 
     def _is_spoiled(self, mount: int) -> bool:
         """Whether the mount ever sent what was no frame of its own."""

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from streamrec.framing import framer_for
-from streamrec.models import Coverage, CoverageKind, FileFormat, GapReason, Recording
+from streamrec.models import Coverage, CoverageKind, EnabledPeriod, FileFormat, GapReason, Recording
 from streamrec.settings import PROJECT, Settings
 from tests.chaos import coverage, epochs
 from tests.chaos.ledger import Finding, Ledger
@@ -132,7 +132,10 @@ def _audit(world: World) -> list[dict[str, Any]]:
 
 def _ledger(session: Session, world: World, channel: Channel) -> Finding:
     statement = sa.select(Recording).where(Recording.channel_id == channel.id).order_by(Recording.start_time)
-    return Ledger(channel, session.scalars(statement).all(), _gaps(session, channel), world.archive).run()
+    periods = sa.select(EnabledPeriod).where(EnabledPeriod.channel_id == channel.id)
+    enabled = session.scalars(periods.order_by(EnabledPeriod.start_time)).all()
+    recordings = session.scalars(statement).all()
+    return Ledger(channel, recordings, _gaps(session, channel), enabled, world.archive).run()
 
 
 def _gaps(session: Session, channel: Channel) -> Sequence[Coverage]:

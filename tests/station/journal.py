@@ -70,12 +70,12 @@ class Journal:
             found = [one for one in self.stretches if (one.mount, one.part) == (mount, part)]
         return {number for stretch in found for number in range(stretch.first, stretch.end)}
 
-    def stretch(self, mount: str, frame: int, *, until: float, part: int = 0) -> Stretch | None:
-        """The last unbroken row of frames with this one in it that was begun to be sent before a moment."""
+    def has_begun_within(self, mount: str, first: int, last: int, part: int = 0) -> bool:
+        """Whether a row of frames that was sent to somebody begins with one of these."""
         with self._lock:
-            found = [one for one in self.stretches if (one.mount, one.part) == (mount, part)]
-        having = [one for one in found if one.first <= frame < one.end and one.began <= until]
-        return max(having, key=lambda one: one.began, default=None)
+            return any(
+                first <= one.first <= last for one in self.stretches if (one.mount, one.part) == (mount, part)
+            )
 
     def write(self, path: Path) -> None:
         """Keep everything as JSON lines, events and stretches each in order of time."""
