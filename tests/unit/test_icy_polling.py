@@ -49,3 +49,22 @@ def test_what_of_a_second_is_of_the_old_kind_came_before_the_rest() -> None:
     assert (type(before), type(opened), type(after)) == (Chunk, Opened, Chunk)
     assert now - before.received_at == pytest.approx(1.0, abs=0.1)
     assert after.received_at == now
+
+
+def test_what_lay_there_while_nobody_looked_came_when_it_was_due() -> None:
+    """After a stop of the process: what is late is not what came meanwhile, but what comes next."""
+
+    async def scenario() -> list[Any]:
+        clock, stream = FakeClock(), Read()
+        row = recognised(MP3[:16_000])
+        assert row is not None
+        source = IcySource(cast("Any", stream), b"", row, clock)
+        await clock.advance(1)
+        source.poll()
+        await clock.advance(8)
+        stream.data = MP3[: 4 * 16_000]
+        return source.poll()
+
+    (chunk,) = asyncio.run(scenario())
+
+    assert chunk.received_at == pytest.approx(1 + 4, abs=0.1)

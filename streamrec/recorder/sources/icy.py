@@ -21,6 +21,7 @@ FIRST_TICK_SECONDS: Final = 0.05  # while a burst passes into real time: these a
 FIRST_SECONDS: Final = 3.0
 FIRST_BYTES: Final = 65_536  # a tick; 1.3 MB/s are enough for any burst
 TICK_BYTES: Final = 262_144  # six times the fastest MP3; a flood stays in the server's own buffer
+ASLEEP_SECONDS: Final = 3.0  # without a look, because the process was stopped or kept busy
 LIVE_AFTER_SECONDS: Final = 60.0
 LIVE_SPEED: Final = 2.0
 BURST_SECONDS: Final = 10.0
@@ -38,7 +39,7 @@ class IcySource:
         self._constancy = Constancy(row)
         self._clock = clock
         self._began = clock.monotonic()
-        self._read_at = self._began
+        self._read_at = self._polled_at = self._slept_since = self._began
         self._media_seconds = 0.0  # estimated
         self._is_closing = False
 
@@ -48,7 +49,7 @@ class IcySource:
         try:
             yield self._opened()
             start, self._start = self._start, b""  # a burst is more than all else that there is of a channel
-            events = self._happened(start, [])
+            events = self._happened(start, [], self._clock.monotonic())
             del start
             while True:
                 for event in events:
@@ -57,7 +58,7 @@ class IcySource:
                         return
                     del event
                 events = []
-                tick = FIRST_TICK_SECONDS if self._is_first() else TICK_SECONDS
+                tick = FIRST_TICK_SECONDS if self._is_first(self._clock.monotonic()) else TICK_SECONDS
                 if tick == TICK_SECONDS and not is_told:
                     is_told = True
                     yield Steady(self)
@@ -67,7 +68,9 @@ class IcySource:
             stream.close()
 
     def poll(self) -> list[Event]:
-        return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first() else TICK_BYTES))
+        now = self._clock.monotonic()
+        self._slept_since, self._polled_at = self._polled_at, now
+        return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES), now)
 
     @property
     def is_rung(self) -> bool:
@@ -86,36 +89,41 @@ class IcySource:
         self._is_closing = True
         self._stream.alarm.ring()
 
+    def _arrived(self, seconds: float, now: float) -> float:
+        """When the last of so much media came: just now, or, if we did not look for long, when it was due."""
+        is_asleep = now - self._slept_since >= ASLEEP_SECONDS
+        return min(now, self._slept_since + seconds) if is_asleep else now
+
     def _opened(self) -> Opened:
         codec = self._constancy.kind.codec
         return Opened(codec.format, codec.name, "icy")
 
-    def _happened(self, data: bytes, titles: list[Title]) -> list[Event]:
-        events = [*titles, *self._media(data)]
-        closed = self._closed()
+    def _happened(self, data: bytes, titles: list[Title], now: float) -> list[Event]:
+        events: list[Event] = [*titles, *self._media(data, now)]
+        closed = self._closed(now)
         if closed is not None:
             events.append(closed)
         return events
 
-    def _media(self, data: bytes) -> list[Event]:
+    def _media(self, data: bytes, now: float) -> list[Event]:
         if not data:
             return []
-        since, self._read_at = self._read_at, self._clock.monotonic()
-        now = self._read_at
+        since, self._read_at = self._read_at, now
         change = self._constancy.change(data)
-        self._media_seconds += len(data) / self._constancy.bytes_per_second
+        seconds = len(data) / self._constancy.bytes_per_second
+        self._media_seconds += seconds
         if change is None:
-            return [Chunk(data, now)]
+            return [Chunk(data, self._arrived(seconds, now))]
         before, after = change
         # What of a second is of the old kind came before the rest of it; as late as the rest it would be doubted.
         came_at = max(since, now - len(after) / self._constancy.bytes_per_second)
         return [*([Chunk(before, came_at)] if before else []), self._opened(), Chunk(after, now)]
 
-    def _closed(self) -> Closed | None:
+    def _closed(self, now: float) -> Closed | None:
         """Why the attempt is over, if it is."""
         if self._is_closing:
             return STOPPED
-        elapsed = self._clock.monotonic() - self._began
+        elapsed = now - self._began
         if (
             self._stream.is_sized
             and self._stream.ended
@@ -126,6 +134,6 @@ class IcySource:
             return NOT_LIVE
         return self._stream.ended
 
-    def _is_first(self) -> bool:
+    def _is_first(self, now: float) -> bool:
         """Whether the arrivals stamp the run: for FIRST_SECONDS of every connection."""
-        return self._clock.monotonic() - self._began < FIRST_SECONDS
+        return now - self._began < FIRST_SECONDS
