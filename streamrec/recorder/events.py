@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from streamrec.egress import Credentials
 from streamrec.models import CaptureMode, FileFormat, GapReason
@@ -32,8 +32,7 @@ class Opened:
     source: str = "ffmpeg"  # the kind of source: icy, hls or ffmpeg
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Media bytes, framed as `Opened.format` says."""
 
     data: bytes

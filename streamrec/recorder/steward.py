@@ -23,6 +23,7 @@ from streamrec.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
+LONGEST_SLEEP_SECONDS: Final = 30.0
 FIRST_AWAY_SECONDS: Final = 5.0
 LONGEST_AWAY_SECONDS: Final = 300.0
 
@@ -96,7 +97,8 @@ class Steward:
         while True:
             if self.is_due(duty):
                 await _in_thread(partial(self.attempt, duty))
-            await asyncio.sleep(TICK_SECONDS)
+            wait = duty.due_at - self._monotonic()
+            await asyncio.sleep(min(max(wait, TICK_SECONDS), LONGEST_SLEEP_SECONDS))
 
     def is_due(self, duty: Duty) -> bool:
         """Whether a duty is to be done now, and by this process."""

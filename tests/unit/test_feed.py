@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from streamrec.models import GapReason
-from streamrec.recorder.beat import Beat
+from streamrec.recorder.beat import SECONDS, Beat
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.events import Chunk, Closed, Event
 from streamrec.recorder.feed import Feed
@@ -96,7 +96,7 @@ def test_media_is_written_with_every_beat():
     async def story(scene: Scene, unusual: asyncio.Task[list[Event]]) -> None:
         for _ in range(3):
             scene.well.events = [MEDIA, MEDIA]
-            await scene.clock.advance(1)
+            await scene.clock.advance(SECONDS)
 
         assert (scene.recording.take_to_write.written, scene.recording.results) == (6, [True] * 3)
         assert not unusual.done()
@@ -107,7 +107,7 @@ def test_media_is_written_with_every_beat():
 def test_what_is_not_taken_comes_to_the_task_with_all_behind_it():
     async def story(scene: Scene, unusual: asyncio.Task[list[Event]]) -> None:
         scene.well.events = [MEDIA, END, MEDIA]
-        await scene.clock.advance(1)
+        await scene.clock.advance(SECONDS)
 
         assert await unusual == [END, MEDIA]
 
@@ -129,7 +129,7 @@ def test_a_run_that_needs_more_than_writing_comes_to_the_task_with_what_was_not_
     async def story(scene: Scene, unusual: asyncio.Task[list[Event]]) -> None:
         scene.recording.take_to_write.is_plain = False
         scene.well.events = [MEDIA, END]
-        await scene.clock.advance(1)
+        await scene.clock.advance(SECONDS)
 
         assert await unusual == [END]
         assert scene.recording.take_to_write.held == 1
@@ -141,7 +141,7 @@ def test_a_disk_that_fails_is_raised_where_it_is_waited_for():
     async def story(scene: Scene, unusual: asyncio.Task[list[Event]]) -> None:
         scene.recording.take_to_write.error = OSError(28, "No space left on device")
         scene.well.events = [MEDIA]
-        await scene.clock.advance(1)
+        await scene.clock.advance(SECONDS)
 
         with pytest.raises(OSError, match="No space left"):
             await unusual

@@ -108,9 +108,10 @@ class Constancy:
 
     def change(self, data: bytes) -> tuple[bytes, bytes] | None:
         """None while all is as before; else what belongs to the old kind, and what to the new one, now `kind`."""
-        buffer = self._rest + data
-        self._rest = buffer[-self._tail :]
+        before, length = self._rest, self._tail
+        self._rest = data[-length:] if len(data) >= length else (before + data)[-length:]
         row = self._at_end(self._rest)
+        buffer = b"" if row is not None else before + data
         if row is None:
             row = next((row for row in rows(self.kind.codec, buffer) if self._is_last(row, buffer)), None)
         if row is not None and row.kind == self.kind:
