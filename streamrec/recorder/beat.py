@@ -12,7 +12,7 @@ import structlog
 from streamrec.clock import Clock
 from streamrec.recorder.lag import Lag
 
-SECONDS: Final = 1.5  # what lies unread is lost with the process, where no burst brings it again: two at most
+SECONDS: Final = 1.0  # at most holes.LEAST_SECONDS: what is read as a silence begins must not seem late
 SHARE: Final = 100  # who is called in one turn of the loop: some milliseconds
 
 log = structlog.get_logger(__name__)
