@@ -50,6 +50,8 @@ _NEEDED_TO_CONNECT: Final = (
     "/etc/ssl",
     "/etc/pki",
     "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/gnutls",
 )
 
 _libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
