@@ -24,6 +24,8 @@ class Holes:
         self.is_doubtful = False
         self.lost_seconds = 0.0
         """What is known to be missing just before the arrival with which the doubt began."""
+        self.is_live = False
+        """Whether what has come is known to be as young as now: a silence behind it is no pause behind a burst."""
         self._least = math.inf  # the offset of media that is not late
         self._since = 0.0  # from here on there was no better one
         self._at = 0.0
@@ -37,7 +39,7 @@ class Holes:
         self._least += (at - self._at) * _DRIFT if math.isfinite(self._least) else 0.0
         if self.is_doubtful:
             self._decide(offset, at)
-        elif late >= LEAST_SECONDS and self._at - self._since >= _LEVEL_SECONDS:
+        elif late >= LEAST_SECONDS and (self.is_live or self._at - self._since >= _LEVEL_SECONDS):
             self.is_doubtful, self._doubt_at, self._level = True, at, (offset, at)
         elif late >= LEAST_SECONDS or late < -_STEADY:  # a burst, or the pause behind it: pace begins here
             self._since, self._least = at, offset

@@ -27,6 +27,7 @@ KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the 
 KEPT_BYTES: Final = 8 << 20
 SEAM: Final = timedelta(milliseconds=50)  # no clock is so exact, and no radio's frame longer: nothing is missing
 WINDOW_SEAM: Final = timedelta(seconds=1)  # by which the clock of a window's first segment may be early
+JUST_NOW: Final = timedelta(seconds=0.5)
 LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
 UNSTAMPED: Final = frozenset({"icy"})  # sources whose media has no timestamps, and comes all the time
@@ -143,6 +144,8 @@ class Take:
             self._hold(units)
             self._clock.observe(self._media, received_at)
             self._look_for_the_end(units)
+            if self._holes is not None and not self._holes.is_live:
+                self._holes.is_live = self._is_live()
             self.bit_rate = self._rate.add(self._media, self._received_bytes) or self.bit_rate
 
     def _beyond_doubt(self, units: list[Unit], received_at: float) -> list[Unit]:
@@ -168,6 +171,13 @@ class Take:
         for unit in units:
             self._held_bytes += len(unit.data)
             self._media += unit.duration
+
+    def _is_live(self) -> bool:
+        """Whether the newest media is of just now, by a clock that is sure of it."""
+        if self._clock is None or not self._clock.is_anchored:
+            return False
+        lag = self._tools.clock.now() - self._clock.wall(self._media)
+        return abs(lag) <= JUST_NOW
 
     def _look_for_the_end(self, units: list[Unit]) -> None:
         """Once the archive's end is among the units: go on behind it, at exactly the time where it ends."""

@@ -332,6 +332,25 @@ def test_what_a_radio_leaves_out_in_mid_stream_is_a_gap_where_it_was(tmp_path: P
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("before", [0.96, 1.92])
+def test_what_is_left_out_soon_after_the_connection_is_a_gap_where_it_was(tmp_path: Path, before: float):
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.clock.idle()
+        stage.source.push(RADIO)
+        await stage.play(before, burst=4)
+        await stage.clock.advance(4.8)
+        await stage.play(10)
+        await stage.stop()
+
+        ((begin, end, reason),) = stage.gaps()
+        assert (begin, end) == (pytest.approx(before, abs=0.3), pytest.approx(before + 4.8, abs=0.3))
+        assert reason is GapReason.SOURCE_ERROR
+        assert len(stage.sources.attempts) == 1
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("pieces", [10, 11, 12, 13, 14, 15])
 def test_what_came_behind_a_hole_is_kept_if_the_stream_ends_as_the_hole_is_found(tmp_path: Path, pieces: int):
     """Both in what is read at once."""
