@@ -339,10 +339,12 @@ def make(settings: Settings, work: Work) -> str | None:
             return None
         window = Span(clip.start_time, clip.end_time)
         around = Span(window.start, window.end + BEHIND)
+        # Before the sources, so that what comes meanwhile is among them.
+        gaps = rows.gaps_in(session, clip.channel_id, window)
+        rows.check_told(gaps)
         sources = rows.sources_in(session, clip.channel_id, around)
         plan, wide = planned(sources, window), planned(sources, around)
         rows.check(plan, _order(clip))
-        gaps = rows.gaps_in(session, clip.channel_id, window)
     try:
         with Tree(settings.archive_dir) as tree, Tree(settings.clips_dir) as target:
             recordings = Recordings(tree, Reading(settings), settings.clips_dir)

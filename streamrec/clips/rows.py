@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from streamrec import channels, coverage, indexes, jobs, keyset, recordings
 from streamrec.clips import recipes
-from streamrec.clips.plan import Plan, Source, planned
+from streamrec.clips.plan import SEAM, Plan, Source, planned
 from streamrec.clips.recipes import ClipFormat
 from streamrec.clock import now
 from streamrec.errors import Conflict, Invalid, NotFound, Unavailable
@@ -22,6 +22,7 @@ from streamrec.timeline import Span, written
 
 LONGEST: Final = timedelta(hours=24)
 STALE: Final = timedelta(seconds=30)  # without a word from the recorder of an open file
+PENDING: Final = "pending"  # as the account calls what may still come
 MOST_OPEN: Final = 1000  # clips that are asked for and not made
 MOST_SOURCES: Final = 20_000  # a day of the shortest segments
 
@@ -102,6 +103,23 @@ def _check_closed(session: Session, order: Order) -> None:
                 rule="closed",
                 start_time=written(file.start_time),
             )
+    check_told(gaps_in(session, order.channel_id, order.window))
+
+
+def check_told(gaps: Iterable[dict[str, Any]]) -> None:
+    """A file that has just begun is in no row at all: only the account knows that something is to come.
+
+    Raises:
+        Conflict: for a part of the range a row may still come.
+    """
+    start = next((gap["start_time"] for gap in gaps if gap["kind"] == PENDING), None)
+    if start is not None:
+        raise Conflict(
+            f"to: what was on air from {start} on is not in a closed file yet; ask again when it is",
+            field="to",
+            rule="closed",
+            start_time=start,
+        )
 
 
 def _check_queue(session: Session) -> None:
@@ -178,6 +196,7 @@ def gaps_in(session: Session, channel_id: int, window: Span) -> list[dict[str, A
         }
         for stretch in account.stretches
         if stretch.kind != CoverageKind.RECORDED
+        and not (stretch.kind == PENDING and stretch.span.duration <= SEAM)
     ]
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from streamrec import db
 from streamrec.archive.pieces import Builder
 from streamrec.clips import keeping, making
+from streamrec.clock import now
 from streamrec.jobworker.work import Attempts
 from streamrec.models import Clip, FileFormat, JobKind, OpenFile
 from streamrec.settings import Settings
@@ -33,6 +34,7 @@ def client(settings: Settings) -> Iterator[httpx.Client]:
     with serving(settings.model_copy(update={"auth": "open"})) as client:
         with db.Session.begin() as session:
             channel_id = factories.channel(session, expected_from=T0).id
+            factories.capturing(session, channel_id)
             AIR["mp3"] = on_air(session, settings, channel_id, "mp3.mp3")
         yield client
 
@@ -170,6 +172,22 @@ def test_what_is_still_being_written_is_refused_and_not_taken_for_a_gap(client: 
 
     assert (late.status_code, late.json()["field"], late.json()["rule"]) == (409, "to", "closed")
     assert early.status_code == 202
+
+
+@pytest.mark.parametrize("gaps", ["skip", "fill", "refuse"])
+def test_what_a_file_too_young_for_a_row_will_hold_is_refused_and_not_taken_for_a_gap(
+    client: httpx.Client, gaps: str
+) -> None:
+    latest = (now() - T0).total_seconds()
+    with db.Session.begin() as session:
+        factories.captured(session, 1, latest - 20, latest - 2)
+
+    answer = client.post("/clip", json=body(latest - 10, latest, gaps=gaps))
+
+    told = answer.json()
+    assert (answer.status_code, told["field"], told["rule"]) == (409, "to", "closed")
+    assert told["start_time"] == written(at(latest - 2))
+    assert client.get("/job").json() == []
 
 
 def test_an_unknown_clip_is_not_found(client: httpx.Client) -> None:

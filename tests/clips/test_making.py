@@ -23,7 +23,7 @@ from streamrec.clips import making, rows
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Conflict, Invalid, Unavailable
 from streamrec.keyset import Row
-from streamrec.models import CoverageKind, GapPolicy, GapReason, Loss, Recording, Store
+from streamrec.models import CoverageKind, GapPolicy, GapReason, Loss, Recorder, Recording, Store
 from streamrec.settings import Settings
 from streamrec.timeline import Span
 from tests import factories, samples, store
@@ -34,8 +34,11 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 
 def a_channel(**changes: Any) -> int:
+    """A channel that a recorder is at: what it has not told of long ago, it will not."""
     with db.Session.begin() as session:
-        return factories.channel(session, expected_from=T0, **changes).id
+        channel_id = factories.channel(session, expected_from=T0, **changes).id
+        factories.capturing(session, channel_id)
+        return channel_id
 
 
 def recorded(settings: Settings, channel_id: int, name: str, **options: Any) -> Air:
@@ -244,6 +247,18 @@ def test_gaps_are_filled_with_silence_so_that_the_clip_is_as_long_as_its_range(s
     assert data.endswith(two.between(at(5), at(12)))
     assert length_of(path) == pytest.approx(7.0, abs=0.1)
     assert manifest_of(path)["filled"][0]["frames"] > 100
+
+
+def test_a_job_does_not_take_what_may_still_come_for_a_gap(settings: Settings) -> None:
+    """Asked for while a recorder lived; now none does, and one that is cut off may have more in its spool."""
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    ordered(channel_id, 4, 8)
+    with db.Session.begin() as session:
+        session.execute(sa.update(Recorder).values(heartbeat_at=T0))
+
+    with pytest.raises(Conflict, match="is not in a closed file yet"):
+        making.make(settings, Work(only_clip().job_id))
 
 
 def test_gaps_are_refused_where_that_is_asked_for(settings: Settings) -> None:
