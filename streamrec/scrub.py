@@ -1,7 +1,7 @@
 """Looking at the archive bit by bit: what is wrong with a recording is noted, and nothing is repaired.
 
 At a start the presence of the last 24 hours, every day all sizes, and the hashes of one thirtieth of the archive;
-every hour all bytes of what had a fault before.
+every hour all bytes of what had a fault before; and those of a recording that a clip found altered.
 """
 
 from __future__ import annotations
@@ -69,9 +69,22 @@ def again(settings: Settings, *, sleep: Callable[[float], None] = time.sleep) ->
     Raises:
         Unavailable: as `run`.
     """
+    return _every_byte(settings, _HAS_FAULT, sleep)
+
+
+def one(settings: Settings, recording_id: int, *, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Look at every byte of a recording that somebody has found altered; whether it has a fault.
+
+    Raises:
+        Unavailable: as `run`.
+    """
+    return bool(_every_byte(settings, Recording.id == recording_id, sleep))
+
+
+def _every_byte(settings: Settings, condition: sa.ColumnElement[bool], sleep: Callable[[float], None]) -> int:
     with Tree(settings.archive_dir, make=False) as tree:
         look = Look(Reading(settings, tree), Depth.HASH, _paced(settings.check_bytes_per_second, sleep))
-        round_ = _Round(settings, look, _archive_of(tree), _HAS_FAULT)
+        round_ = _Round(settings, look, _archive_of(tree), condition)
         round_.walk()
     return round_.faults
 

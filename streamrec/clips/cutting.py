@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import mmap
 import os
 import tempfile
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple
 from streamrec.archive.files import Tree
 from streamrec.archive.places import Reading
 from streamrec.clips.plan import Source, Take
-from streamrec.errors import Unavailable
+from streamrec.errors import Lost, Unavailable
 from streamrec.framing import framer_for, index
 from streamrec.framing.index import Frames
 from streamrec.framing.psi import PACKET
@@ -49,6 +50,11 @@ class Cut:
     @property
     def size_bytes(self) -> int:
         return len(self.header) + self.last - self.first
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the file as it was recorded."""
+        return not self.header and (self.first, self.last) == (0, self.source.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,15 +244,29 @@ def parts(archive: Recordings, piece: Cut) -> Iterator[bytes | FilePart]:
             yield FilePart(file, position, min(STEP_BYTES, piece.last - position))
 
 
-def chunks(archive: Recordings, piece: Cut) -> Iterator[bytes]:
-    """The bytes of a stretch."""
-    if piece.header:
-        yield piece.header
-    with opened(archive, piece.source) as file:
-        position = piece.first
-        while position < piece.last:
-            data = os.pread(file, min(READ_BYTES, piece.last - position), position)
+def originals(archive: Recordings, source: Source) -> Iterator[bytes]:
+    """The bytes of a whole recording, hashed on their way.
+
+    Raises:
+        Lost: they are not what was recorded, which is known only behind the last of them.
+    """
+    digest = hashlib.sha256()
+    with opened(archive, source) as file:
+        position = 0
+        while position < source.size_bytes:
+            data = os.pread(file, READ_BYTES, position)
             if not data:
                 raise Unavailable("A recording's file became shorter while it was read.")
             position += len(data)
+            digest.update(data)
             yield data
+    check_hash(source, digest.hexdigest())
+
+
+def check_hash(source: Source, sha256: str) -> None:
+    """Raises Lost: the bytes that have this hash are not those that were recorded."""
+    if sha256 != source.sha256:
+        raise Lost(
+            f"The file of recording {source.recording_id} is not what was recorded: it has another SHA-256.",
+            recording_id=source.recording_id,
+        )

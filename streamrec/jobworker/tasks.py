@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from streamrec import scrub
 from streamrec.clips import keeping, making
+from streamrec.errors import Lost, Unavailable
 from streamrec.handover import clipped, moving, stored
-from streamrec.jobworker.work import Task
+from streamrec.jobworker.work import Task, Work
 from streamrec.models import JobKind
 from streamrec.recorder.steward import Duty
 from streamrec.settings import Settings
@@ -18,8 +21,18 @@ HANDOVER_SECONDS: Final = 10.0
 
 def of(settings: Settings) -> Mapping[JobKind, Task]:
     """What this worker can do."""
-    make = partial(making.make, settings)
+    make = partial(_clip, settings)
     return {JobKind.CLIP: make, JobKind.EXPORT: make}
+
+
+def _clip(settings: Settings, work: Work) -> str | None:
+    """Make a clip; a recording that it finds altered is looked at, so that the account knows, too."""
+    try:
+        return making.make(settings, work)
+    except Lost as lost:
+        with suppress(Unavailable):  # a folder that is not proved to be the archive proves no loss
+            scrub.one(settings, int(str(lost.context["recording_id"])))
+        raise
 
 
 def duties(settings: Settings) -> list[Duty]:
