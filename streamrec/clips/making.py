@@ -66,6 +66,7 @@ class Making:
     stretches: list[list[Cut]] = field(default_factory=list)
     """The cuts, by what goes on without a jump of time stamps."""
     filled: list[dict[str, Any]] = field(default_factory=list)
+    _is_wide: bool = False  # read up to `wide`, and cut off at the end of the range
     _filled_seconds: float = 0.0
     _done: int = 0  # bytes
 
@@ -134,13 +135,12 @@ class Making:
         """Whether media with time stamps comes in several pieces, each with its own, or is to be filled."""
         if recipes.is_bare(first.format) or not recipes.can_fill(first.format, first.codecs):
             return False
-        is_joined = self.format.value == first.format.value == FileFormat.TS.value and not self.clip.exact
-        return self._fills or (not is_joined and len(stretches(self.plan.takes)) > 1)
+        return self._fills or len(stretches(self.plan.takes)) > 1
 
     def _cut(self, recipe: Recipe, *, is_bridged: bool) -> None:
         """Only the first of what comes one after the other brings MP4's header."""
-        is_wide = recipe.coding is not None and self.plan.takes[0].source.format is FileFormat.TS
-        for group in stretches(self._wide_takes() if is_wide else self.plan.takes):
+        self._is_wide = recipe.coding is not None and self.plan.takes[0].source.format is FileFormat.TS
+        for group in stretches(self._wide_takes() if self._is_wide else self.plan.takes):
             cuts: list[Cut] = []
             for take in group:
                 self.work.check()
@@ -263,7 +263,7 @@ class Making:
 
     def _tell(self, count: int) -> None:
         self._done += count
-        self.work.progress(0.95 * self._done / max(1, self._size))
+        self.work.progress(0.95 * min(1.0, self._done / max(1, self._size)))  # more may be read than was wanted
 
     # --- what it is
 
@@ -289,9 +289,10 @@ class Making:
 
     @property
     def _end(self) -> datetime:
-        """Of what is in it. A zip has whole files; a transport stream goes on to the next picture."""
+        """Of what is in it. A zip has whole files; a copied transport stream goes on to the next picture."""
         end = self.clip.end_time if self._fills else self.cuts[-1].end
-        return end if self.format in {ClipFormat.ZIP, ClipFormat.TS} else min(end, self.clip.end_time)
+        goes_on = self.format in {ClipFormat.ZIP, ClipFormat.TS} and not self._is_wide
+        return end if goes_on else min(end, self.clip.end_time)
 
     @property
     def _start(self) -> datetime:

@@ -16,7 +16,7 @@ from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Invalid, Unavailable
 from streamrec.models import GapPolicy, Recording
 from streamrec.settings import Settings
-from tests.clips.test_making import a_channel, made, manifest_of, ordered, recorded
+from tests.clips.test_making import a_channel, made, manifest_of, only_clip, ordered, recorded
 from tests.factories import at
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -103,14 +103,30 @@ def test_the_silence_is_as_long_as_the_gap(settings: Settings, tmp_path: Path) -
     assert min(loud[1:19].min(), loud[41:59].min()) > 1000
 
 
-def test_what_was_before_and_behind_a_gap_meets_if_it_is_skipped(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", [ClipFormat.MP4, ClipFormat.MKV, ClipFormat.TS])
+def test_what_was_before_and_behind_a_gap_meets_if_it_is_skipped(
+    settings: Settings, tmp_path: Path, wanted: ClipFormat
+) -> None:
     """Although the station's time stamps tell of two seconds between."""
     channel_id, station = with_a_gap(settings, "tv.ts", tmp_path)
 
-    path = made(settings, channel_id, 0, 6, format=ClipFormat.MP4)
+    path = made(settings, channel_id, 0, 6, format=wanted)
 
     pictures = shown(path)
     assert (pictures == np.concatenate([station[:50], station[100:]])).all()
+
+
+def test_a_transport_stream_of_two_runs_is_shown_for_as_long_as_its_row_says(settings: Settings) -> None:
+    channel_id = a_channel(type="TV")
+    recorded(settings, channel_id, "tv.ts")
+    recorded(settings, channel_id, "tv.ts", start=at(20))
+
+    path = made(settings, channel_id, 2, 22.52)
+
+    times = decoded(path, "-map", "0:v:0", "-c", "copy", "-f", "framecrc").decode().splitlines()
+    shown_last = max(int(line.split(",")[2]) for line in times if not line.startswith("#")) / 90_000
+    assert only_clip().seconds == pytest.approx(6.52, abs=1 / RATE)
+    assert shown_last == pytest.approx(6.52, abs=0.1)
 
 
 def test_debians_ffmpeg_shows_and_makes_the_same(settings: Settings, tmp_path: Path) -> None:
