@@ -11,8 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, Protocol
-from uuid import UUID
+from typing import Any, Final
 
 from streamrec import __version__, db
 from streamrec.archive.files import Tree
@@ -23,6 +22,7 @@ from streamrec.clips.converting import Given
 from streamrec.clips.cutting import Cut, Recordings
 from streamrec.clips.plan import Plan, Source, Take, planned, stretches
 from streamrec.clips.recipes import ClipFormat, Recipe
+from streamrec.clips.wanted import Wanted, Work
 from streamrec.clock import now
 from streamrec.errors import Conflict, Unavailable
 from streamrec.keyset import Row
@@ -39,21 +39,11 @@ BEHIND: Final = timedelta(seconds=2)
 WARM_UP: Final = 12  # frames of audio before a cut, so that the first one wanted decodes as it did on air
 
 
-class Work(Protocol):
-    """The attempt, which is told how far it is and says when to stop; jobworker.work.Work."""
-
-    job_id: UUID
-    attempt: int
-
-    def check(self) -> None: ...
-    def progress(self, fraction: float) -> None: ...
-
-
 @dataclass
 class Making:
     """One attempt at one clip."""
 
-    work: Work
+    work: Wanted
     archive: Recordings
     target: Tree
     executable: Callable[[], str]
@@ -357,7 +347,9 @@ def make(settings: Settings, work: Work) -> str | None:
     try:
         with Tree(settings.archive_dir) as tree, Tree(settings.clips_dir) as target:
             recordings = Recordings(tree, Reading(settings), settings.clips_dir)
-            making = Making(work, recordings, target, _executable(settings), clip, plan, wide, gaps)
+            making = Making(
+                Wanted(work, clip.id), recordings, target, _executable(settings), clip, plan, wide, gaps
+            )
             _note(settings, making, making.make())
     except OSError as exc:
         raise Unavailable(f"The clip could not be written: {exc.strerror}.") from exc

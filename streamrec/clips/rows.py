@@ -224,6 +224,11 @@ def of_job(session: Session, job_id: UUID) -> keyset.Row | None:
     return session.execute(_joined(*_COLUMNS).where(Clip.job_id == job_id)).one_or_none()
 
 
+def is_there(session: Session, clip_id: UUID) -> bool:
+    """Whether a clip was not deleted yet."""
+    return bool(session.scalar(sa.select(sa.exists().where(Clip.id == clip_id))))
+
+
 def manifest(session: Session, clip_id: UUID) -> dict[str, Any]:
     """Where a clip comes from, to the frame.
 
