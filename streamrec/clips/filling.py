@@ -16,6 +16,7 @@ from streamrec.media.silence import silence_command
 from streamrec.models import FileFormat
 
 _HEAD_BYTES = 1 << 16
+_AAC_BIT_RATE = 32_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,20 @@ def silent_frame(executable: str, archive: cutting.Recordings, source: Source) -
     if not units:
         raise Unavailable("The recording's first frame cannot be read.")
     frame, rate, channels = _coding(units[0].data, source.format)
-    made = converting.output(silence_command(executable, source.format, rate=rate, channels=channels))
+    bit_rate = _bit_rate(units[0].data, source.format)
+    made = converting.output(
+        silence_command(executable, source.format, rate=rate, channels=channels, bit_rate=bit_rate)
+    )
     for unit in framer_for(source.format).feed(made)[4:]:  # an encoder's first frames hold other things
         found = _header(unit.data, source.format)
         if found is not None and found.signature == frame.signature:
             return SilentFrame(unit.data, unit.duration)
     raise Unavailable("Gaps of this channel's coding cannot be filled.")
+
+
+def _bit_rate(data: bytes, format: FileFormat) -> int:  # noqa: A002
+    """That of the frame beside it, because players tell an MP3's length by its first frame's bit rate."""
+    return mp3.bit_rate(data) if format is FileFormat.MP3 else _AAC_BIT_RATE
 
 
 def _header(data: bytes, format: FileFormat) -> Frame | None:  # noqa: A002 - the column's word

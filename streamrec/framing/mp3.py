@@ -28,6 +28,11 @@ def header(head: bytes) -> Frame | None:
     return _frame(head[1], head[2])
 
 
+def bit_rate(head: bytes) -> int:
+    """The bit/s that a frame's header tells."""
+    return _bit_rates(head[1] >> 3 & 3, head[1] >> 1 & 3)[head[2] >> 4] * 1000
+
+
 def stride(buffer: bytes, position: int, first: Frame) -> tuple[int, int]:
     """See Stride. A table of all like headers makes it cheap: this is done for every frame of every radio."""
     lengths = _lengths(first.signature)

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from streamrec import db
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Invalid, Unavailable
+from streamrec.framing import mp3
+from streamrec.framing.mp3 import mp3_framer
 from streamrec.models import GapPolicy, Recording
 from streamrec.settings import Settings
 from tests.clips.test_making import a_channel, made, manifest_of, only_clip, ordered, recorded
@@ -140,6 +142,19 @@ def test_debians_ffmpeg_shows_and_makes_the_same(settings: Settings, tmp_path: P
     for path, executable in ((ours, "/usr/bin/ffmpeg"), (theirs, None)):
         other = decoded(path, "-map", "0:v:0", "-pix_fmt", "gray", "-f", "rawvideo", executable=executable)
         assert other == pictures
+
+
+def test_silence_in_mp3_has_the_bit_rate_of_the_station(settings: Settings) -> None:
+    """Players tell the length of an MP3 by its size and bit rate."""
+    channel_id = a_channel()
+    air = recorded(settings, channel_id, "mp3.mp3")
+    station = air.units[0].data
+
+    path = made(settings, channel_id, 0, 16, gaps=GapPolicy.FILL)
+
+    last = mp3_framer().feed(path.read_bytes())[-1].data
+    assert mp3.bit_rate(last) == mp3.bit_rate(station)
+    assert loudness(path)[70:155].max() == 0
 
 
 def test_a_coding_that_cannot_be_made_is_refused_by_name(settings: Settings) -> None:
