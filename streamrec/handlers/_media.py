@@ -126,7 +126,7 @@ def require_disk(archive_dir: Path) -> None:
 
 
 def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str, gone: Gone) -> Response:
-    """What lies in a bucket: an address there, or its bytes with one `Range`, `If-Range`, `ETag` and HEAD.
+    """What lies in a bucket: an address there, if the settings allow it, or what `passed_on` gives.
 
     Raises:
         Gone: the one given, if there is no such object.
@@ -135,9 +135,19 @@ def stored(reading: Reading, row: Row, *, media_type: str | None, filename: str,
     tag = _query.etag(row.sha256)
     if _query.is_unchanged(tag):
         return Response(status_code=304, headers={"ETag": tag})
-    is_head = request.method == "HEAD"
-    if reading.settings.media_redirect and not is_head and (address := reading.presigned(row)):
+    if reading.settings.media_redirect and request.method != "HEAD" and (address := reading.presigned(row)):
         return RedirectResponse(address, status_code=307, headers={"Cache-Control": "private, max-age=0"})
+    return passed_on(reading, row, media_type=media_type, filename=filename, gone=gone)
+
+
+def passed_on(reading: Reading, row: Row, *, media_type: str | None, filename: str, gone: Gone) -> Response:
+    """The bytes of what lies in a bucket, with one `Range`, `If-Range` and HEAD.
+
+    Raises:
+        Gone: the one given, if there is no such object.
+        StorageAway.
+    """
+    tag, is_head = _query.etag(row.sha256), request.method == "HEAD"
     if reading.size(row) is None:
         raise gone
     start, end = _span(row.size_bytes, tag)

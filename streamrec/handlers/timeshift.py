@@ -78,7 +78,10 @@ def _sent(row: Media) -> Reply | None:
     if row.store is Store.S3:
         name = row.path.rpartition("/")[2]
         gone = _media.lost(Loss.MISSING, recording_id=row.id)
-        return _media.stored(Reading(settings), cast("Any", row), media_type=media_type, filename=name, gone=gone)
+        # No redirect: pages may not follow one to another origin, and players would send their key along to it.
+        return _media.passed_on(
+            Reading(settings), cast("Any", row), media_type=media_type, filename=name, gone=gone
+        )
     descriptor = reading.opened(settings.archive_dir, row.path)
     if descriptor is None:
         return None

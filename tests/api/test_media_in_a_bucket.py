@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -11,9 +12,12 @@ from pydantic import SecretStr
 
 from streamrec import db, roots
 from streamrec.archive import places
+from streamrec.clock import now
 from streamrec.handover import moving
 from streamrec.models import Store
 from streamrec.settings import Settings
+from streamrec.timeshift import access
+from streamrec.timeshift.access import Access
 from tests import factories as make
 from tests import store as server
 from tests.goods import World, kept_in
@@ -116,16 +120,41 @@ def test_a_bucket_that_is_away_is_unavailable(settings: Settings, endpoint: str)
     assert server.SECRET_KEY not in answer.text
 
 
-def test_players_get_pieces_of_it_too(streaming: httpx.Client) -> None:
+# --- entries of playlists ---------------------------------------------------------------------------------
+
+
+def entry() -> str:
+    """The address of a piece of a recording that lies there."""
     digest = hashlib.sha256(MEDIA).hexdigest()
     with db.Session.begin() as session:
         channel_id = make.channel(session).id
         where = {"store": Store.S3, "object_key": "a.mp3", "size_bytes": len(MEDIA), "sha256": digest}
         uuid = make.captured(session, channel_id, 0, 60, **where).uuid
+    return f"/channel/{channel_id}/media/{uuid}.16.mp3"
 
-    answer = streaming.get(f"/channel/{channel_id}/media/{uuid}.16.mp3", headers={"Range": "bytes=16-31"})
+
+@pytest.mark.parametrize("redirect", [True, False])
+def test_players_get_pieces_of_it_and_are_sent_nowhere_else(
+    settings: Settings, endpoint: str, redirect: bool
+) -> None:
+    with serving(kept(settings, endpoint, redirect=redirect)) as api:
+        answer = api.get(entry(), headers={"Range": "bytes=16-31"}, follow_redirects=False)
 
     assert (answer.status_code, answer.content) == (206, MEDIA[16:32])
+    assert answer.headers["content-type"] == "audio/mpeg"
+
+
+def test_a_link_opens_pieces_of_it_too(settings: Settings, endpoint: str) -> None:
+    changed = kept(settings, endpoint, redirect=True).model_copy(update={"auth": "required"})
+    with serving(changed) as api:
+        path = entry()
+        opened = Access(int(path.split("/")[2]), make.at(0), make.at(60), now() + timedelta(hours=1))
+        told = {"access": access.signed(opened, access.key_of(changed))}
+        answer = api.get(path, params=told, headers={"Range": "bytes=16-31"}, follow_redirects=False)
+        without = api.get(path, follow_redirects=False)
+
+    assert (answer.status_code, answer.content) == (206, MEDIA[16:32])
+    assert without.status_code == 401
 
 
 # --- clips and stored files -------------------------------------------------------------------------------
