@@ -6,6 +6,8 @@ A folder or bucket that is not proved to be ours proves nothing about what is mi
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
@@ -102,22 +104,49 @@ def bucket(settings: Settings) -> Storage:
     Raises:
         StorageAway: it does not answer, is another database's, or not the one that things were handed over to.
     """
-    with db.Session.begin() as session:
-        identity = session.scalars(sa.select(DatabaseIdentity)).one()
-        database, is_marked = identity.id, identity.bucket_marked_at is not None
+    database, is_marked = _expected()
     store, name = places.bucket(settings), bucket_mark(settings)
     said = _said(store, name)
     if said is None and not is_marked:
-        store.put(name, json.dumps({"database": str(database)}).encode())
+        store.put(name, json.dumps({"database": database}).encode())
         said = _said(store, name)
-    if said != str(database):
-        raise StorageAway(
-            f"The bucket {settings.s3_bucket} is not this database's: its {root.MARK} is missing or another's."
-            " Name the right one, or take it as it is with: ./run.sh root --adopt"
-        )
+    if said != database:
+        raise _not_ours(settings)
     if not is_marked:
         _note_bucket()
     return store
+
+
+def require_bucket(settings: Settings) -> None:
+    """Raises StorageAway if the bucket does not answer or is not this database's; it leaves no mark."""
+    database, is_marked = _expected()
+    said = _said(places.bucket(settings), bucket_mark(settings))
+    if said != database and (is_marked or said is not None):
+        raise _not_ours(settings)
+
+
+@contextmanager
+def proving_bucket(settings: Settings) -> Iterator[None]:
+    """FileNotFoundError of an object becomes StorageAway if the bucket is not proved to be this database's."""
+    try:
+        yield
+    except FileNotFoundError:
+        require_bucket(settings)
+        raise
+
+
+def _expected() -> tuple[str, bool]:
+    """Which database the mark must name, and whether there must be one."""
+    with db.Session.begin() as session:
+        identity = session.scalars(sa.select(DatabaseIdentity)).one()
+        return str(identity.id), identity.bucket_marked_at is not None
+
+
+def _not_ours(settings: Settings) -> StorageAway:
+    return StorageAway(
+        f"The bucket {settings.s3_bucket} is not this database's: its {root.MARK} is missing or another's."
+        " Name the right one, or take it as it is with: ./run.sh root --adopt"
+    )
 
 
 def adopt_bucket(settings: Settings) -> None:

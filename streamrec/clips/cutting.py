@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from streamrec import roots
 from streamrec.archive.files import Tree
 from streamrec.archive.places import Reading
 from streamrec.clips.plan import Source, Take
@@ -70,8 +71,8 @@ class Recordings:
         if source.store is Store.LOCAL:
             return self.archive.open(source.key)
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            for chunk in self.reading.stream(source):
-                file.write(chunk)
+            with roots.proving_bucket(self.reading.settings):
+                file.writelines(self.reading.stream(source))
             file.flush()
             return os.dup(file.fileno())
 

@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from streamrec import roots
 from streamrec.archive import files, root
 from streamrec.archive.places import Reading
 from streamrec.archive.storage import StorageAway
@@ -144,11 +145,12 @@ def passed_on(reading: Reading, row: Row, *, media_type: str | None, filename: s
     """The bytes of what lies in a bucket, with one `Range`, `If-Range` and HEAD.
 
     Raises:
-        Gone: the one given, if there is no such object.
+        Gone: the one given, if there is no such object in what is our bucket.
         StorageAway.
     """
     tag, is_head = _query.etag(row.sha256), request.method == "HEAD"
     if reading.size(row) is None:
+        roots.require_bucket(reading.settings)
         raise gone
     start, end = _span(row.size_bytes, tag)
     headers = {

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from streamrec import roots
 from streamrec.archive import files
 from streamrec.archive.places import Placed, Reading
 from streamrec.errors import Unavailable
@@ -115,8 +116,8 @@ class Studio:
             yield [Stretch(self._archive_dir / row.path, start, length) for start, length in ranges]
             return
         with tempfile.NamedTemporaryFile() as copy:
-            for start, length in ranges:
-                for chunk in self._reading.stream(row, start, start + length):
-                    copy.write(chunk)
+            with roots.proving_bucket(self._reading.settings):
+                for start, length in ranges:
+                    copy.writelines(self._reading.stream(row, start, start + length))
             copy.flush()
             yield [Stretch(Path(copy.name), 0, sum(length for _, length in ranges))]

@@ -8,13 +8,14 @@ from datetime import timedelta
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from streamrec import db, roots
 from streamrec.archive import places
 from streamrec.clock import now
 from streamrec.handover import moving
-from streamrec.models import Store
+from streamrec.models import FileFormat, Recording, Store
 from streamrec.settings import Settings
 from streamrec.timeshift import access
 from streamrec.timeshift.access import Access
@@ -161,11 +162,11 @@ def test_a_link_opens_pieces_of_it_too(settings: Settings, endpoint: str) -> Non
 
 
 def placed(settings: Settings, kind: str) -> str:
-    """The path of a clip's or a file's bytes, which were handed over."""
+    """The path of something's bytes, which were handed over."""
     world = World(settings, kind)
-    if kind == "clip":
+    if kind != "content":
         thing = world.put(MEDIA)
-        path = f"/clip/{thing}/media"
+        path = f"/{kind}/{thing}/media"
     else:
         thing = world.store_file(MEDIA, owner=None, name='jingle "ü".mp3\r\nX-Evil: 1')
         path = f"/service/fileupload/{thing}/content"
@@ -199,19 +200,62 @@ def test_or_passed_on_with_ranges_and_under_any_name(settings: Settings, endpoin
     assert whole.headers["content-disposition"].isascii()
 
 
-@pytest.mark.parametrize("kind", ["clip", "content"])
-@pytest.mark.parametrize(("fault", "status"), [("missing", 410), ("away", 503)])
-def test_what_cannot_be_had_is_told(settings: Settings, endpoint: str, kind: str, fault: str, status: int) -> None:
+KINDS = pytest.mark.parametrize("kind", ["recording", "clip", "content"])
+
+
+@KINDS
+def test_what_is_missing_in_our_bucket_is_gone(settings: Settings, endpoint: str, kind: str) -> None:
     changed = kept_in(settings, server.new_bucket(endpoint), auth="open", media_redirect=False)
     with serving(changed) as api:
         path = placed(changed, kind)
-        for name, _ in list(places.bucket(changed).names()) if fault == "missing" else []:
+        for name in set(objects(changed)) - {roots.bucket_mark(changed)}:
             places.bucket(changed).delete(name)
-        if fault == "missing":
-            assert api.get(path).status_code == status
+
+        assert api.get(path).status_code == 410
+
+
+@KINDS
+@pytest.mark.parametrize("fault", ["away", "another", "emptied"])
+def test_in_a_bucket_that_is_not_proved_ours_nothing_is_gone(
+    settings: Settings, endpoint: str, kind: str, fault: str
+) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open", media_redirect=False)
+    with serving(changed):
+        path = placed(changed, kind)
+    with serving(not_ours(changed, endpoint, fault)) as api:
+        answer = api.get(path)
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:streamrec:problem:storage-away")
+
+
+def test_neither_is_a_picture_of_what_lies_there(settings: Settings, endpoint: str) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open")
+    with serving(changed) as api:
+        placed(changed, "recording")
+        with db.Session.begin() as session:
+            row = session.scalars(sa.select(Recording)).one()
+            row.format, row.codecs = FileFormat.TS, "h264"
+            channel_id, at = row.channel_id, row.start_time.isoformat()
+        not_ours(changed, endpoint, "emptied")
+        answer = api.get(f"/channel/{channel_id}/thumbnail", params={"at": at})
+        strip = api.get(f"/channel/{channel_id}/thumbnails", params={"from": at, "to": make.at(1).isoformat()})
+
+    assert [each.status_code for each in (answer, strip)] == [503, 503]
+
+
+def objects(settings: Settings) -> list[str]:
+    return [name for name, _ in places.bucket(settings).names()]
+
+
+def not_ours(settings: Settings, endpoint: str, fault: str) -> Settings:
+    """Settings with which the bucket is away, another one, or has lost what was in it."""
     if fault == "away":
-        with serving(changed.model_copy(update={"s3_endpoint": "http://127.0.0.1:1"})) as api:
-            assert api.get(path).status_code == status
+        return settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:1"})
+    if fault == "another":
+        return settings.model_copy(update={"s3_bucket": server.new_bucket(endpoint).name})
+    for name in objects(settings):
+        places.bucket(settings).delete(name)
+    return settings
 
 
 @pytest.mark.parametrize("kind", ["clip", "content"])
