@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, Row
+from sqlalchemy.exc import SQLAlchemyError
 
-from streamrec import canary, captures, db, jobs, schema
+from streamrec import canary, captures, db, jobs, roots, schema
+from streamrec.archive.storage import StorageAway
 from streamrec.clock import now
 from streamrec.errors import DatabaseAway
 from streamrec.models import Assignment, Capture, Recorder, RecordingFault
@@ -26,6 +29,7 @@ STALE_SECONDS = 4.0  # one older than this says nothing any more
 WAIT_SECONDS = 0.03  # how long a request waits for a newer one
 LONGEST_WAIT_SECONDS = 1.0  # where no older one says anything: just after the start, or when nobody asked for long
 PROBE_TIMEOUT_SECONDS = 1.0
+BUCKET_SECONDS = 15.0  # between two looks at the bucket
 LOST_FOR = sa.text("interval '1 hour'")  # a recorder that fell silent is listed as long as this
 
 wanted_schema = cache(schema.wanted)
@@ -67,6 +71,7 @@ class Report:
     archive_faults: int = 0  # recordings whose bytes are not what their rows say
     canary: Check | None = None  # whether what streamrec records of itself is what it sent, if it does
     jobs: Check | None = None  # whether a job worker is there for what waits
+    bucket: Check | None = None  # whether the bucket answers and is ours, if there is one
 
     @property
     def is_ready(self) -> bool:
@@ -78,10 +83,9 @@ class Report:
         if not self.is_ready:
             return "down"
         alive = [recorder for recorder in self.recorders if recorder.is_alive]
-        is_proved = self.canary is None or self.canary.is_ok
         can_write = not any(recorder.storage_fault for recorder in alive)
-        is_done = self.jobs is None or self.jobs.is_ok
-        is_whole = alive and can_write and is_proved and is_done and not self.archive_faults
+        are_ok = all(check is None or check.is_ok for check in (self.canary, self.jobs, self.bucket))
+        is_whole = alive and can_write and are_ok and not self.archive_faults
         return "ok" if is_whole else "degraded"
 
 
@@ -168,6 +172,36 @@ def _recorder(row: Row[Any], ttl_seconds: float) -> RecorderState:
     )
 
 
+class BucketWatch:
+    """Looks at the bucket now and then, in a thread that nobody waits for: a look may take half a minute."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.found: Check | None = None
+        self._settings = settings
+        self._over = threading.Event()
+        if settings.s3_bucket is not None:
+            threading.Thread(target=self._run, name="bucket", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._look()
+            self._over.wait(BUCKET_SECONDS)
+
+    def _look(self) -> None:
+        try:
+            roots.require_bucket(self._settings)
+        except StorageAway as exc:
+            self.found = Check("bucket", is_ok=False, detail=exc.detail)
+        except SQLAlchemyError:
+            return  # what the bucket should say is not known; the database's own check tells
+        else:
+            self.found = Check("bucket", is_ok=True, detail="answers")
+
+
 class Watch:
     """Keeps the last report, and asks for a newer one in a thread and over a connection of its own.
 
@@ -184,6 +218,7 @@ class Watch:
         self._at = -math.inf
         self._asked_at = 0.0
         self._asked: Future[None] | None = None
+        self._bucket = BucketWatch(settings)
 
     async def report(self) -> Report:
         """The state of at most a few seconds ago, within about 50 ms; within 1 s if nobody asked for as long."""
@@ -191,7 +226,9 @@ class Watch:
             answer = asyncio.wrap_future(self.refresh())
             left = self._asked_at + LONGEST_WAIT_SECONDS - self._monotonic() if self._is_stale() else 0.0
             await asyncio.wait([answer], timeout=max(left, WAIT_SECONDS))
-        return AWAY if self._report is None or self._is_stale() else self._report
+        if self._report is None or self._is_stale():
+            return AWAY
+        return replace(self._report, bucket=self._bucket.found)
 
     def refresh(self) -> Future[None]:
         """Ask, unless that is being done already."""
@@ -202,6 +239,7 @@ class Watch:
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""
+        self._bucket.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 

@@ -53,6 +53,7 @@ def health(report: Report, version: str) -> dict[str, Any]:
         "checks": [_check(check) for check in report.checks],
         "canary": None if report.canary is None else _check(report.canary),
         "jobs": None if report.jobs is None else _check(report.jobs),
+        "bucket": None if report.bucket is None else _check(report.bucket),
         "archive_faults": report.archive_faults,
         "recorders": [_recorder(recorder) for recorder in report.recorders],
     }

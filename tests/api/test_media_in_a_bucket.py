@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -241,6 +243,44 @@ def test_neither_is_a_picture_of_what_lies_there(settings: Settings, endpoint: s
         strip = api.get(f"/channel/{channel_id}/thumbnails", params={"from": at, "to": make.at(1).isoformat()})
 
     assert [each.status_code for each in (answer, strip)] == [503, 503]
+
+
+@pytest.mark.parametrize("fault", ["away", "another", "emptied"])
+def test_health_is_degraded_while_the_bucket_is_not_proved_ours(
+    settings: Settings, endpoint: str, fault: str
+) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open")
+    with serving(changed):
+        placed(changed, "recording")
+        recording_is_on()
+    with serving(not_ours(changed, endpoint, fault)) as api:
+        found = looked_at(api)
+
+    assert (found["status"], found["bucket"]["ok"], found["ready"]) == ("degraded", False, True)
+
+
+def test_health_is_ok_with_a_bucket_that_nothing_was_handed_over_to_yet(settings: Settings, endpoint: str) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open")
+    with serving(changed):
+        recording_is_on()
+    with serving(changed) as api:
+        found = looked_at(api)
+
+    assert (found["status"], found["bucket"]["ok"], objects(changed)) == ("ok", True, [])
+
+
+def recording_is_on() -> None:
+    """Without a recorder at work health is degraded anyway."""
+    with db.Session.begin() as session:
+        make.capturing(session, make.channel(session, keyname="gr-rstpk-2", url="http://example.org/2").id)
+
+
+def looked_at(api: httpx.Client) -> dict[str, Any]:
+    """Health once the bucket was looked at."""
+    deadline = time.monotonic() + 60
+    while (found := api.get("/health").json())["bucket"] is None:
+        assert time.monotonic() < deadline, "nobody looks at the bucket"
+    return dict(found)
 
 
 def objects(settings: Settings) -> list[str]:
