@@ -183,4 +183,6 @@ def _told() -> Iterator[None]:
     except AlreadyExistsError as error:
         raise FileExistsError("There is such an object already.") from error
     except BaseError as error:
-        raise StorageAway(f"The store does not do what it is asked ({type(error).__name__}).") from error
+        raise StorageAway(
+            f"The bucket is away: it does not answer, or refuses ({type(error).__name__})."
+        ) from error

@@ -25,9 +25,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from streamrec import __version__, db, jobs, logs
+from streamrec.archive.storage import StorageAway
 from streamrec.errors import DatabaseAway
 from streamrec.jobworker import sweeper, tasks, watchdog
-from streamrec.jobworker.work import Attempts, Interrupted, Task
+from streamrec.jobworker.work import STORE_SECONDS, Attempts, Interrupted, Task
 from streamrec.models import JobKind
 from streamrec.recorder.steward import TICK_SECONDS, Steward
 from streamrec.settings import Settings
@@ -119,6 +120,8 @@ class _Again(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, Interrupted):
             return RetryDecision(retry_in={"seconds": 0})
+        if isinstance(exception, StorageAway):
+            return RetryDecision(retry_in={"seconds": STORE_SECONDS})
         return RetryDecision(retry_in={"seconds": 5}) if isinstance(exception, DatabaseAway) else None
 
 

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from streamrec import db, jobs
+from streamrec.archive.storage import StorageAway
 from streamrec.errors import DatabaseAway, StreamrecError
 from streamrec.models import JobKind
 
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 PROGRESS_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 PATIENCE_SECONDS: Final = 300.0  # for a database that is away when a job has ended
+STORE_ATTEMPTS: Final = 120  # at a job whose recordings lie in a store that is away
+STORE_SECONDS: Final = 30  # between two of them: an hour and more in all
 UNEXPECTED: Final = "Something went wrong here; the log has the details."
 
 
@@ -87,7 +90,7 @@ class Attempts:
         """Do a job, unless it is over already.
 
         Raises:
-            DatabaseAway, Interrupted: it is to be done again.
+            DatabaseAway, StorageAway, Interrupted: it is to be done again.
         """
         with self._held(job_id), structlog.contextvars.bound_contextvars(job_id=str(job_id)):
             with db.away_as_unavailable(), db.Session.begin() as session:
@@ -103,6 +106,8 @@ class Attempts:
         except (Interrupted, DatabaseAway):
             _patiently(work, lambda session: jobs.requeue(session, work.job_id, work.attempt))
             raise
+        except StorageAway as exc:
+            self._put_off(work, exc)
         except StreamrecError as exc:
             log.info("job failed", kind=kind, reason=exc.detail)
             detail = exc.detail
@@ -113,6 +118,15 @@ class Attempts:
         else:
             _patiently(work, lambda session: jobs.finish(session, work.job_id, work.attempt, result))
             log.info("job done", kind=kind, result=result)
+
+    def _put_off(self, work: Work, away: StorageAway) -> None:
+        """Have it done again, unless the store has been away for long. Raises StorageAway."""
+        if work.attempt >= STORE_ATTEMPTS:
+            _patiently(work, lambda session: jobs.fail(session, work.job_id, work.attempt, away.detail))
+            return
+        log.warning("job waits for the store", reason=away.detail, attempt=work.attempt)
+        _patiently(work, lambda session: jobs.requeue(session, work.job_id, work.attempt))
+        raise away
 
     @contextmanager
     def _held(self, job_id: UUID) -> Iterator[None]:

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.engine import Engine
 
-from streamrec import db, jobs, losses
+from streamrec import db, jobs, losses, roots
 from streamrec.archive import places
 from streamrec.archive.looking import Fault
-from streamrec.archive.storage import Bucket
+from streamrec.archive.storage import Bucket, StorageAway
 from streamrec.clips import making, rows
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Conflict, Invalid, Unavailable
@@ -369,6 +369,23 @@ def test_recordings_that_lie_in_a_bucket_are_cut_like_others(settings: Settings)
 
     assert path.read_bytes() == air.between(at(1.5), at(4.5))
     assert files_in(away.clips_dir) == [path]
+
+
+@pytest.mark.parametrize("fault", ["away", "another"])
+def test_a_clip_of_recordings_in_a_bucket_that_is_not_proved_ours_is_one_to_try_again(
+    settings: Settings, fault: str
+) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    with store.running() as endpoint:
+        ours = moved_to_a_bucket(settings, store.new_bucket(endpoint))
+        roots.bucket(ours)
+        another = store.new_bucket(endpoint).name
+        change = {"away": {"s3_endpoint": "http://127.0.0.1:1"}, "another": {"s3_bucket": another}}
+        clip = ordered(channel_id, 1.5, 4.5)
+
+        with pytest.raises(StorageAway, match="The bucket"):
+            making.make(ours.model_copy(update=change[fault]), Work(clip.job_id))
 
 
 def moved_to_a_bucket(settings: Settings, bucket: Bucket) -> Settings:

@@ -7,8 +7,11 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Engine
 
 from streamrec import db
+from streamrec.archive.storage import StorageAway
+from streamrec.jobworker.work import STORE_ATTEMPTS, Attempts, Work
 from streamrec.models import JobKind
 from tests.jobworker.conftest import Workers, eventually, job, queued
 
@@ -54,6 +57,41 @@ def test_a_job_that_breaks_a_rule_fails_with_its_sentence(workers: Workers) -> N
     eventually(lambda: is_at(job_id, "failed"))
 
     assert job(job_id).error == "There is nothing to export."
+
+
+def test_a_job_waits_for_a_store_that_is_away(workers: Workers) -> None:
+    """The next attempt is brought forward here, so that nobody has to wait for half a minute."""
+    away = workers.folder / "away"
+    away.touch()
+    job_id = queued()
+    workers.start()
+    eventually(lambda: len(workers.begun()) == 1 and is_at(job_id, "queued"))
+
+    away.unlink()
+    workers.go()
+    eventually(lambda: hasten() or is_at(job_id, "done"))
+
+    assert workers.begun() == [f"{job_id} 1", f"{job_id} 2"]
+
+
+def hasten() -> bool:
+    """False, whatever waits for its time."""
+    execute("UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo' AND scheduled_at > now()")
+    return False
+
+
+def test_a_job_whose_store_stays_away_fails_with_its_sentence(engine: Engine) -> None:
+    def task(_work: Work) -> str:
+        raise StorageAway("The bucket is away.")
+
+    job_id = queued()
+    attempts = Attempts({JobKind.CLIP: task})
+    for _ in range(STORE_ATTEMPTS - 1):
+        with pytest.raises(StorageAway):
+            attempts.perform(job_id, lambda: False)
+    attempts.perform(job_id, lambda: False)
+
+    assert (job(job_id).state, job(job_id).error) == ("failed", "The bucket is away.")
 
 
 def test_a_polite_stop_leaves_the_job_to_the_next_worker(workers: Workers) -> None:

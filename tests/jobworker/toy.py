@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from streamrec import lifeline
+from streamrec.archive.storage import StorageAway
 from streamrec.errors import Invalid
 from streamrec.jobworker import process
 from streamrec.jobworker.work import Work
@@ -15,10 +16,12 @@ from streamrec.settings import Settings
 
 
 def clip(work: Work) -> str:
-    """Note each attempt's beginning; go on until told."""
+    """Note each attempt's beginning; go on until told, or fail while `away` is there."""
     folder = Path(sys.argv[1])
     with (folder / "begun").open("a") as begun:
         begun.write(f"{work.job_id} {work.attempt}\n")
+    if (folder / "away").exists():
+        raise StorageAway("The bucket is away.")
     while not (folder / "go").exists():
         work.progress(0.42)
         time.sleep(0.02)
