@@ -14,6 +14,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
+from streamrec.archive.attributes import attributes
 from streamrec.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Storage(Protocol):
     """Named bytes. Every method raises StorageAway if the store cannot be asked."""
 
     def put(self, name: str, data: IO[bytes] | bytes) -> None:
-        """Write, in parts if it is large; it is there whole or not at all."""
+        """Write, in parts if it is large: it is there whole or not at all, and a bucket says what it is."""
         ...
 
     def create(self, name: str, data: bytes) -> None:
@@ -87,8 +88,16 @@ class _Objects:
         self._store = store
 
     def put(self, name: str, data: IO[bytes] | bytes) -> None:
+        told = attributes(name) if isinstance(self._store, S3Store) else None
         with _told():
-            obstore.put(self._store, name, data, chunk_size=PART_BYTES, max_concurrency=CONCURRENT_PARTS)
+            obstore.put(
+                self._store,
+                name,
+                data,
+                attributes=told,
+                chunk_size=PART_BYTES,
+                max_concurrency=CONCURRENT_PARTS,
+            )
 
     def create(self, name: str, data: bytes) -> None:
         with _told():

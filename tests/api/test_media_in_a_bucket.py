@@ -75,6 +75,8 @@ def test_clients_are_sent_to_the_bucket(settings: Settings, endpoint: str) -> No
 
         assert answer.status_code == 307
         assert there.content == MEDIA[10:20]
+        assert there.headers["content-type"] == "audio/mpeg"
+        assert there.headers["content-disposition"] == 'attachment; filename="a.mp3"'
         assert server.SECRET_KEY not in answer.headers["location"]
         assert api.head(path).headers["content-length"] == str(len(MEDIA))
 

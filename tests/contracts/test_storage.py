@@ -104,6 +104,23 @@ def test_only_a_bucket_gives_addresses_away(store: Storage) -> None:
         assert server.SECRET_KEY not in address
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("f/one.ts", "video/mp2t"), ("f/0123abcd", "application/octet-stream")]
+)
+@pytest.mark.parametrize("size", [10, 3 * storage.PART_BYTES])
+def test_a_bucket_says_what_an_object_is_and_what_it_may_be_called(
+    store: Storage, name: str, kind: str, size: int
+) -> None:
+    """Also one of many parts; what somebody uploaded is never a page of the bucket's."""
+    store.put(name, bytes(size))
+    address = store.presigned(name, timedelta(minutes=5))
+
+    if address is not None:
+        told = httpx.get(address).headers
+        assert told["content-type"] == kind
+        assert told["content-disposition"] == f'attachment; filename="{name[2:]}"'
+
+
 def test_a_store_that_is_away_says_so_without_its_secrets() -> None:
     away = Bucket("b", "http://127.0.0.1:1", access_key=server.ACCESS_KEY, secret_key=server.SECRET_KEY)
     with pytest.raises(StorageAway) as refused:
