@@ -17,7 +17,8 @@ usage: ./run.sh [command]
   jobs          the job worker alone
   upgrade       bring the database's schema up to date
   migrate       write a new migration from the models (for developers)
-  check         look whether the set-up is complete (--level presence, size or hash: and all recordings)
+  check         look whether the set-up is complete (--level presence, size or hash: and all recordings;
+                --note: tell the account what is lost)
   audit         hold account, rows and files against each other (--depth hash reads every byte)
   manifest      print a channel's sealed days (--public-key: the key that signs them)
   verify        verify sealed days, and the recordings in a folder, offline

@@ -178,18 +178,44 @@ _LEVELS = click.Choice(["presence", "size", "hash"])
 
 @main.command()
 @click.option("--level", type=_LEVELS, help="Look at all recordings too, this closely, as audit does.")
+@click.option(
+    "--note",
+    "notes",
+    is_flag=True,
+    help="Tell the account what is lost, and what is back, as the daily look does.",
+)
 @_configured("cli")
-def check(loaded: Settings, level: str | None) -> None:
-    """Look whether everything that streamrec needs is there; exit status 1 if not."""
+def check(loaded: Settings, level: str | None, notes: bool) -> None:
+    """Look whether everything that streamrec needs is there; exit status 1 if not.
+
+    Without --note nothing is changed.
+    """
     from streamrec import checkup
 
+    if notes and level is None:
+        raise click.UsageError("--note needs --level: how closely to look at all recordings.")
     findings = checkup.run(loaded)
     for finding in findings:
         click.echo(f"{'ok  ' if finding.is_good else 'FAIL'}  {finding.subject}: {finding.detail}")
     is_good = all(finding.is_good for finding in findings)
     if is_good and level is not None:
         is_good = _audited(loaded, level, as_json=False)
+        if notes:
+            is_good = _noted(loaded, level) and is_good
     sys.exit(0 if is_good else 1)
+
+
+def _noted(loaded: Settings, level: str) -> bool:
+    """Whether no recording has a fault, now that the account was told of all that do; says so."""
+    from streamrec import db, scrub
+    from streamrec.archive.looking import Depth
+
+    with _database(loaded) as engine:
+        db.Session.configure(bind=engine)
+        with db.away_as_unavailable():
+            faults = scrub.everything(loaded, Depth(level))
+    click.echo(f"noted {faults} recordings with a fault")
+    return not faults
 
 
 @main.command()

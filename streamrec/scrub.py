@@ -1,7 +1,7 @@
 """Looking at the archive bit by bit: what is wrong with a recording is noted, and nothing is repaired.
 
 At a start the presence of the last 24 hours, every day all sizes, and the hashes of one thirtieth of the archive;
-every hour all bytes of what had a fault before; and those of a recording that a clip found altered.
+every hour all bytes of what had a fault before; at once what somebody could not read, or found altered.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,7 +24,8 @@ from streamrec.archive.files import Tree
 from streamrec.archive.looking import Depth, Fault, Look
 from streamrec.archive.places import Reading
 from streamrec.clock import SystemClock, now
-from streamrec.db import Session
+from streamrec.db import Session, away_as_unavailable
+from streamrec.errors import Unavailable
 from streamrec.models import ArchiveCheck, Origin, Recorder, Recording, RecordingFault, Run, Store
 from streamrec.settings import Settings
 
@@ -69,21 +71,35 @@ def again(settings: Settings, *, sleep: Callable[[float], None] = time.sleep) ->
     Raises:
         Unavailable: as `run`.
     """
-    return _every_byte(settings, _HAS_FAULT, sleep)
+    return _walked(settings, Depth.HASH, _HAS_FAULT, sleep)
 
 
-def one(settings: Settings, recording_id: int, *, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Look at every byte of a recording that somebody has found altered; whether it has a fault.
+def everything(settings: Settings, depth: Depth, *, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Look again at what has a fault, and this closely at all else; how many have one then.
 
     Raises:
         Unavailable: as `run`.
     """
-    return bool(_every_byte(settings, Recording.id == recording_id, sleep))
+    still = again(settings, sleep=sleep)
+    return still + _walked(settings, depth, ~_HAS_FAULT, sleep)
 
 
-def _every_byte(settings: Settings, condition: sa.ColumnElement[bool], sleep: Callable[[float], None]) -> int:
+def one(settings: Settings, recording_id: int, depth: Depth = Depth.SIZE) -> bool:
+    """Look at a recording that could not be read, or was found altered; whether a new fault was noted.
+
+    A folder, bucket or database that is away notes nothing: the daily look comes anyway.
+    """
+    is_new = sa.and_(Recording.id == recording_id, ~_HAS_FAULT)
+    with suppress(OSError, Unavailable), away_as_unavailable():
+        return _walked(settings, depth, is_new, time.sleep) > 0
+    return False
+
+
+def _walked(
+    settings: Settings, depth: Depth, condition: sa.ColumnElement[bool], sleep: Callable[[float], None]
+) -> int:
     with Tree(settings.archive_dir, make=False) as tree:
-        look = Look(Reading(settings, tree), Depth.HASH, _paced(settings.check_bytes_per_second, sleep))
+        look = Look(Reading(settings, tree), depth, _paced(settings.check_bytes_per_second, sleep))
         round_ = _Round(settings, look, _archive_of(tree), condition)
         round_.walk()
     return round_.faults

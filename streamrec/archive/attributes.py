@@ -22,7 +22,7 @@ _ANY: Final = (
 
 
 def attributes(name: str) -> dict[str, str]:
-    """Type by the end of an object's name, and the name to keep it under; names are made by us, of plain characters."""
+    """Type by the end of an object's name, and a name to keep it under; names are ours, of plain characters."""
     path = PurePosixPath(name)
     return {
         "Content-Type": _TYPES.get(path.suffix, _ANY),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from streamrec import channels, deletion, recordings
+from streamrec import channels, deletion, recordings, scrub
 from streamrec.archive.places import Reading
 from streamrec.db import Session
-from streamrec.errors import NotFound
+from streamrec.errors import Lost, NotFound
 from streamrec.handlers import _current, _media, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
+from streamrec.keyset import Row
 from streamrec.models import Loss, Origin, Store
 
 _SORT_KINDS: dict[str, type] = {"id": int, "start_time": datetime, "end_time": datetime, "created_at": datetime}
@@ -122,6 +123,15 @@ def get_recording_media(recording_id: int) -> Reply:
         name = recordings.file_name(session, recording_id)
     if row.lost is not None:
         raise _media.lost(row.lost, recording_id=recording_id)
+    try:
+        return _sent(row, name)
+    except Lost:
+        scrub.one(_current.settings(), recording_id)
+        raise
+
+
+def _sent(row: Row, name: str) -> Reply:
+    recording_id = row.id
     media_type = _present.media_type(row.format, row.codecs)
     if row.store is Store.S3:
         gone = _media.lost(Loss.MISSING, recording_id=recording_id)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from streamrec import scrub
+from streamrec.archive.looking import Depth
 from streamrec.clips import keeping, making
-from streamrec.errors import Lost, Unavailable
+from streamrec.errors import Lost, StreamrecError, Unavailable
 from streamrec.handover import clipped, moving, stored
 from streamrec.jobworker.work import Task, Work
 from streamrec.models import JobKind
@@ -21,18 +21,27 @@ HANDOVER_SECONDS: Final = 10.0
 
 def of(settings: Settings) -> Mapping[JobKind, Task]:
     """What this worker can do."""
-    make = partial(_clip, settings)
+    make = partial(_make, settings)
     return {JobKind.CLIP: make, JobKind.EXPORT: make}
 
 
-def _clip(settings: Settings, work: Work) -> str | None:
-    """Make a clip; a recording that it finds altered is looked at, so that the account knows, too."""
-    try:
-        return making.make(settings, work)
-    except Lost as lost:
-        with suppress(Unavailable):  # a folder that is not proved to be the archive proves no loss
-            scrub.one(settings, int(str(lost.context["recording_id"])))
-        raise
+def _make(settings: Settings, work: Work) -> str | None:
+    """Make a clip; a recording that cannot be read, or is another, is looked at, and is a gap if it is lost."""
+    while True:
+        try:
+            return making.make(settings, work)
+        except Lost as exc:
+            if not _noted(settings, exc, Depth.HASH):
+                raise
+        except Unavailable as exc:
+            if not _noted(settings, exc, Depth.SIZE):
+                raise
+
+
+def _noted(settings: Settings, error: StreamrecError, depth: Depth) -> bool:
+    """Whether the recording that an error speaks of has a fault that was not known."""
+    number = error.context.get("recording_id")
+    return isinstance(number, int) and scrub.one(settings, number, depth)
 
 
 def duties(settings: Settings) -> list[Duty]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from streamrec import db, deletion, losses, recordings
+from streamrec import db, deletion, losses, recordings, roots
 from streamrec.archive import root
 from streamrec.archive.files import Tree
 from streamrec.archive.looking import Fault
@@ -268,6 +268,19 @@ def test_a_file_that_is_gone_is_gone(api: httpx.Client, channel_id: int, archive
     gone = problem(api.get(f"/recording/{recording_id}/media"), 410)
 
     assert (gone["type"], gone["lost"]) == ("urn:streamrec:problem:lost", "missing")
+
+
+def test_a_file_that_nobody_finds_is_lost_to_all_of_the_api(
+    api: httpx.Client, channel_id: int, settings: Settings
+) -> None:
+    with db.Session.begin() as session, Tree(settings.archive_dir) as tree:
+        roots.expected(session, tree, host="here")
+    recording_id = captured(settings.archive_dir, channel_id)
+    (settings.archive_dir / KEY).unlink()
+
+    problem(api.get(f"/recording/{recording_id}/media"), 410)
+
+    assert api.get(f"/recording/{recording_id}").json()["lost"] == "missing"
 
 
 def test_a_file_of_another_size_is_not_sent(api: httpx.Client, channel_id: int, archive: Path) -> None:

@@ -17,13 +17,16 @@ from sqlalchemy.engine import Engine
 
 from streamrec import db, jobs, losses, roots
 from streamrec.archive import places
+from streamrec.archive.files import Tree
 from streamrec.archive.looking import Fault
 from streamrec.archive.storage import Bucket, StorageAway
 from streamrec.clips import making, rows
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Conflict, Invalid, Unavailable
+from streamrec.jobworker import tasks
+from streamrec.jobworker import work as worker
 from streamrec.keyset import Row
-from streamrec.models import CoverageKind, GapPolicy, GapReason, Loss, Recorder, Recording, Store
+from streamrec.models import CoverageKind, GapPolicy, GapReason, JobKind, Loss, Recorder, Recording, Store
 from streamrec.settings import Settings
 from streamrec.timeline import Span
 from tests import factories, samples, store
@@ -313,6 +316,23 @@ def test_a_file_that_is_gone_is_told_and_leaves_nothing_behind(settings: Setting
         making.make(settings, Work(clip.job_id))
 
     assert files_in(settings.clips_dir) == []
+
+
+def test_a_file_that_is_gone_is_a_gap_of_the_clip_that_needed_it(settings: Settings) -> None:
+    channel_id = a_channel()
+    recorded(settings, channel_id, "mp3.mp3")
+    with db.Session.begin() as session, Tree(settings.archive_dir) as tree:
+        roots.expected(session, tree, host="here")
+        first, gone, last, *_ = session.scalars(sa.select(Recording).order_by(Recording.start_time))
+    (settings.archive_dir / gone.path).unlink()
+    clip = ordered(channel_id, 0, 5)
+    with db.Session.begin() as session:
+        jobs.begin(session, clip.job_id)
+
+    tasks.of(settings)[JobKind.CLIP](worker.Work(clip.job_id, 1, lambda: False))
+
+    parts = manifest_of(settings.clips_dir / row(clip).path)["recordings"]
+    assert [part["id"] for part in parts] == [first.id, last.id]
 
 
 def test_an_attempt_that_was_taken_over_leaves_no_file(settings: Settings) -> None:

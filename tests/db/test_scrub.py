@@ -79,6 +79,11 @@ class World:
         with db.Session.begin() as session:
             return session.scalars(sa.select(Coverage.kind)).one(), session.get_one(Recording, self.id).lost
 
+    def lost(self) -> dict[int, Loss | None]:
+        """What each recording says."""
+        with db.Session.begin() as session:
+            return {row.id: row.lost for row in session.execute(sa.select(Recording.id, Recording.lost))}
+
     def move_to(self, bucket: server.Bucket) -> Settings:
         """The recording lies in a bucket that bears its mark."""
         self.settings = self.settings.model_copy(
@@ -130,6 +135,34 @@ def test_a_recording_whose_file_is_missing_is_lost_until_it_is_back(world: World
     world.file.write_bytes(MEDIA)
     assert world.again() == 0
     assert (world.faults(), world.state()) == ([], RECORDED)
+
+
+@pytest.mark.parametrize("depth", list(Depth))
+def test_a_look_at_everything_tells_what_is_lost_and_what_is_back(world: World, depth: Depth) -> None:
+    path = KEY.replace("20261101T12", "20261101T13")
+    told = {"path": path, "size_bytes": 100, "sha256": hashlib.sha256(MEDIA).hexdigest()}
+    with db.Session.begin() as session:
+        old = make.captured(session, world.channel_id, 0, 60, id=world.id + 1, **told)  # in no share of today
+    assert scrub.everything(world.settings, depth, sleep=world.sleep) == 1
+    assert world.lost() == {old.id: Loss.MISSING, world.id: None}
+
+    (world.settings.archive_dir / path).write_bytes(MEDIA)
+    assert scrub.everything(world.settings, depth, sleep=world.sleep) == 0
+    assert world.lost() == {old.id: None, world.id: None}
+
+
+def test_what_somebody_could_not_read_is_lost_at_once_and_told_once(world: World) -> None:
+    world.file.unlink()
+
+    assert (scrub.one(world.settings, world.id), scrub.one(world.settings, world.id)) == (True, False)
+    assert world.state() == MISSING
+
+
+def test_a_disk_that_is_away_makes_nothing_lost_that_somebody_could_not_read(world: World) -> None:
+    shutil.rmtree(world.settings.archive_dir)
+
+    assert not scrub.one(world.settings, world.id)
+    assert world.state() == RECORDED
 
 
 def test_a_flipped_bit_is_found_by_the_hash_and_not_forgotten_by_the_size(world: World) -> None:

@@ -231,6 +231,16 @@ def test_check_is_content_once_the_schema_is_current(data: Path) -> None:
     assert "FAIL  database: The database has no schema yet. Run: ./run.sh upgrade" in before.stdout
 
 
+def test_check_notes_only_if_it_is_told_how_closely_to_look(data: Path) -> None:
+    door.run("upgrade", data=data)
+    door.run("root", data=data)
+    vague = door.run("check", "--note", data=data)
+    told = door.run("check", "--note", "--level", "size", data=data)
+
+    assert (vague.returncode, "--level" in vague.stderr) == (2, True)
+    assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "noted 0 recordings with a fault")
+
+
 def test_an_audit_says_what_was_found_in_words_and_as_json(data: Path) -> None:
     door.run("upgrade", data=data)
     (data / "archive").mkdir(parents=True, exist_ok=True)
