@@ -7,7 +7,8 @@ StreamrecError
 ├── Conflict            it exists already, or has changed meanwhile
 │   └── PreconditionFailed   If-Match names another version
 ├── Invalid             the request breaks a rule; names the field and the rule
-│   └── EgressDenied    the address may not be reached from here
+│   ├── EgressDenied    the address may not be reached from here
+│   └── ContentTooLarge there are more bytes than a setting allows
 ├── Denied              known, but not allowed
 │   └── AlreadyStored   the same content is there already
 ├── Unavailable         a part that is needed is away; try again later
@@ -57,6 +58,10 @@ class Invalid(StreamrecError):
 
 class EgressDenied(Invalid):
     """The address is private, loopback, link-local or otherwise special, and no setting allows it."""
+
+
+class ContentTooLarge(Invalid):
+    """There are more bytes than a setting allows."""
 
 
 class Denied(StreamrecError):

@@ -17,7 +17,7 @@ from typing import Final
 from uuid import uuid4
 
 from streamrec.archive import files
-from streamrec.errors import Invalid, StorageFull
+from streamrec.errors import ContentTooLarge, StorageFull
 from streamrec.files import sniffing
 
 _INCOMING: Final = "incoming"
@@ -62,10 +62,9 @@ class Incoming:
             raise _refusal(error) from error
 
     def write(self, data: bytes) -> None:
-        """Add bytes. Raises Invalid (field `body`) above the limit, StorageFull."""
+        """Add bytes. Raises ContentTooLarge (field `body`), StorageFull."""
         self._size += len(data)
-        if self._size > self._most_bytes:
-            raise Invalid(f"body: a file may have {self._most_bytes} bytes", field="body", rule="max_upload_bytes")
+        self._check_size()
         if len(self._head) < sniffing.HEAD_BYTES:
             self._head += data[: sniffing.HEAD_BYTES - len(self._head)]
         for digest in (self._sha256, self._sha1, self._md5):
@@ -76,6 +75,13 @@ class Incoming:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
             raise _refusal(error) from error
+
+    def _check_size(self) -> None:
+        most = self._most_bytes
+        if self._size > most:
+            raise ContentTooLarge(
+                f"body: a file may have {most} bytes", field="body", rule="max_upload_bytes", limit_bytes=most
+            )
 
     def finish(self) -> Content:
         """Make what has come durable, still without a name. Raises StorageFull."""

@@ -9,7 +9,9 @@ import asyncio
 import ipaddress
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,6 +35,26 @@ _FOLDERS = (b"/ui/", b"/console/")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of a body: the bytes that a client is told, the seconds, and what a form may have beside its file."""
+
+    most: int
+    seconds: float
+    around: int = 0
+
+    def check(self, size: int) -> None:
+        """Raises Refused for a body that is larger."""
+        if size > self.most + self.around:
+            raise Refused(
+                413,
+                "content-too-large",
+                f"The body may have {self.most} bytes.",
+                headers={"Connection": "close"},
+                limit_bytes=self.most,
+            )
+
+
 class Guard:
     """ASGI middleware: checks the head at once, and bounds the body while it is read."""
 
@@ -46,21 +68,21 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if self._is_upload(scope["method"], scope["path"]):
-                most, seconds = self._settings.max_upload_bytes + MULTIPART_BYTES, UPLOAD_SECONDS
+                bounds = Bounds(self._settings.max_upload_bytes, UPLOAD_SECONDS, around=MULTIPART_BYTES)
             else:
-                most, seconds = self._settings.max_body_bytes, BODY_SECONDS
-            self._check_head(scope, most)
-            receive = _bounded(receive, most, seconds)
+                bounds = Bounds(self._settings.max_body_bytes, BODY_SECONDS)
+            self._check_head(scope, bounds)
+            receive = _bounded(receive, bounds)
         await self.app(scope, receive, send)
 
-    def _check_head(self, scope: Scope, most_body_bytes: int) -> None:
+    def _check_head(self, scope: Scope, bounds: Bounds) -> None:
         headers = scope["headers"]
         check_target(scope.get("raw_path") or scope["path"].encode(), scope["query_string"])
         check_headers(headers)
         host = self._hosts.check(_values(headers, b"host"))
         if scope["method"] not in _SAFE_METHODS:
             check_origin(_values(headers, b"origin"), host)
-        check_length(_values(headers, b"content-length"), most_body_bytes)
+        check_length(_values(headers, b"content-length"), bounds)
         if any(value.strip().lower() != b"identity" for value in _values(headers, b"content-encoding")):
             raise Refused(415, "unsupported-media-type", "Content-Encoding: compressed bodies are not taken here.")
 
@@ -177,36 +199,24 @@ def _authority(origin: str) -> str | None:
         return None
 
 
-def check_length(given: list[bytes], most: int) -> None:
+def check_length(given: list[bytes], bounds: Bounds) -> None:
     """The declared length, so that a body too large is refused before it is sent.
 
     Raises:
-        Refused: it is above `most`.
+        Refused: it is out of bounds.
     """
-    if given and given[0].isdigit() and len(given[0]) < 20 and int(given[0]) <= most:
-        return
     if given:
-        raise too_large(most)
-
-
-def too_large(most: int) -> Refused:
-    """The answer to a body above `most` bytes."""
-    return Refused(
-        413,
-        "content-too-large",
-        f"The body may have {most} bytes.",
-        headers={"Connection": "close"},
-        limit_bytes=most,
-    )
+        is_number = given[0].isdigit() and len(given[0]) < 20
+        bounds.check(int(given[0]) if is_number else sys.maxsize)
 
 
 # --- the body ---------------------------------------------------------------------------------------------
 
 
-def _bounded(receive: Receive, most: int, seconds: float) -> Receive:
+def _bounded(receive: Receive, bounds: Bounds) -> Receive:
     """A receive channel that counts bytes and does not wait for ever for the next piece of a body."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
+    deadline = loop.time() + bounds.seconds
     size = 0
     is_done = False
 
@@ -222,8 +232,7 @@ def _bounded(receive: Receive, most: int, seconds: float) -> Receive:
                 408, "request-timeout", "The body came too slowly.", headers={"Connection": "close"}
             ) from exc
         size += len(message.get("body", b""))
-        if size > most:
-            raise too_large(most)
+        bounds.check(size)
         is_done = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 

@@ -26,6 +26,7 @@ log = structlog.get_logger("streamrec.problems")
 
 STATUS: dict[type[errors.StreamrecError], int] = {
     errors.Invalid: 400,
+    errors.ContentTooLarge: 413,
     errors.Denied: 403,
     errors.Gone: 410,
     errors.NotFound: 404,

@@ -269,9 +269,21 @@ def test_a_file_above_the_limit_is_refused_before_and_while_it_comes(
     declared = narrow.post(PLACE, content=bytes(300_000), headers=octets)
     chunked = narrow.post(PLACE, content=iter([bytes(90_000)] * 3), headers=octets)
 
-    assert problem(declared, 413)["limit_bytes"]
-    assert chunked.status_code in {400, 413}
+    assert problem(declared, 413)["limit_bytes"] == 100_000
+    assert chunked.status_code == 413
     assert lying(settings) == []
+
+
+@pytest.mark.parametrize("over", [1, 65_536, 65_537])
+def test_the_limit_is_that_of_the_file_however_far_it_is_passed(narrow: httpx.Client, over: int) -> None:
+    octets = {"Content-Type": "application/octet-stream"}
+
+    bare = problem(narrow.post(PLACE, content=bytes(100_000 + over), headers=octets), 413)
+    form = problem(narrow.post(PLACE, files={"upfile": bytes(100_000 + over)}), 413)
+
+    assert [(told["type"], told["limit_bytes"]) for told in (bare, form)] == [
+        ("urn:streamrec:problem:content-too-large", 100_000)
+    ] * 2
 
 
 def test_a_file_may_be_larger_than_other_bodies(api: httpx.Client, settings: Settings) -> None:
