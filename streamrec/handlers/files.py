@@ -17,6 +17,7 @@ from streamrec.files import catalogue, content, keeping
 from streamrec.files.content import Content, Incoming
 from streamrec.handlers import _current, _media, _present, _query, _reply, _upload
 from streamrec.handlers._listing import Listing
+from streamrec.handlers._problems import Refused
 from streamrec.handlers._reply import Reply
 
 _SORT_KINDS: dict[str, type] = {"id": int, "size": int, "created_at": datetime}
@@ -93,10 +94,18 @@ def get_file(file_hash: str) -> Reply:
 
 
 def replace_file(file_hash: str, body: dict[str, Any]) -> Reply:
-    fields = {"type" if name == "file_type" else name: value for name, value in body.items()}
+    fields = _one_type(body)
     with Session.begin() as session:
         row = catalogue.change(session, file_hash, fields, asker=_current.principal(), guard=_query.require_match)
     return _reply.created(_present.stored_file(row), location=_place(row), version=row.version)
+
+
+def _one_type(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with `type` under that name alone. Raises Refused if its two names say different things."""
+    if "type" in body and body.get("file_type", body["type"]) != body["type"]:
+        detail = "file_type: is another name of type and must say the same"
+        raise Refused(403, "invalid-properties", detail, field="file_type")
+    return {"type" if name == "file_type" else name: value for name, value in body.items()}
 
 
 def delete_file(file_hash: str) -> Reply:

@@ -115,6 +115,24 @@ def test_put_of_other_properties_is_forbidden_and_changes_nothing(api: httpx.Cli
     assert api.get(f"{PLACE}/{made['md5']}").json() == made
 
 
+def test_put_of_two_different_types_is_forbidden_and_changes_nothing(api: httpx.Client) -> None:
+    made = sent(api).json()
+    place = f"{PLACE}/{made['md5']}"
+
+    told = problem(api.put(place, json={"type": "a/b", "file_type": "text/html"}), 403)
+
+    assert (told["type"], told["field"]) == ("urn:streamrec:problem:invalid-properties", "file_type")
+    assert api.get(place).json() == made
+
+
+def test_put_of_one_type_under_both_names_is_taken(api: httpx.Client) -> None:
+    made = sent(api).json()
+
+    answer = api.put(f"{PLACE}/{made['md5']}", json={"type": "a/b", "file_type": "a/b"})
+
+    assert (answer.status_code, answer.json()["type"]) == (201, "a/b")
+
+
 def test_put_guarded_by_an_old_version_is_refused(api: httpx.Client) -> None:
     made = sent(api)
     place = made.headers["location"]
