@@ -1,6 +1,7 @@
 #!/bin/sh
 # The one door: sets up what is missing in .venv, then becomes the command asked for.
 set -eu
+caller=$PWD
 cd "$(dirname "$0")"
 
 usage() {
@@ -125,9 +126,16 @@ verb=${1:-up}
 [ $# -eq 0 ] || shift
 
 case "$verb" in
-    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | manifest | verify | root | apikey)
+    up | demo | api | api-dev | recorder | jobs | upgrade | migrate | check | audit | manifest | root | apikey)
         set_up requirements.lock
         exec .venv/bin/python -m streamrec "$verb" "$@"
+        ;;
+    verify) # takes paths, and they are those of the caller's folder; what lies there is not imported (-P)
+        set_up requirements.lock
+        export PYTHONPATH="$PWD"
+        python=$PWD/.venv/bin/python
+        cd "$caller"
+        exec "$python" -P -m streamrec verify "$@"
         ;;
     test)
         set_up requirements-test.lock

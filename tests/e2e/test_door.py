@@ -254,6 +254,19 @@ def test_an_audit_says_what_was_found_in_words_and_as_json(data: Path) -> None:
     assert (in_words.returncode, "      stray" in in_words.stdout.splitlines()) == (1, True)
 
 
+def test_paths_to_verify_are_those_of_the_callers_folder(tmp_path: Path) -> None:
+    (tmp_path / "made.json").write_text("{}")
+    (tmp_path / "streamrec.py").write_text("raise SystemExit('this is not ours')")
+    command = [str(PROJECT / "run.sh"), "verify", "made.json", "."]
+
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert told.stdout.splitlines() == [
+        "FAIL  manifest 1 has not the form of one (KeyError)",
+        "Something is wrong.",
+    ]
+
+
 def test_an_api_key_is_made_listed_and_revoked(data: Path) -> None:
     door.run("upgrade", data=data)
 
