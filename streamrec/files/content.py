@@ -1,15 +1,15 @@
 """The bytes of stored files: received into a file without a name of its own, hashed on the way, kept once.
 
-incoming/<uuid>.part                 while it is received
+incoming/<uuid>.part                 while it is received; whoever does holds a lock on it
 <aa>/<bb>/<sha256>                   once durable; aa and bb are the hash's first two bytes
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from streamrec.errors import ContentTooLarge, StorageFull
 from streamrec.files import sniffing
 
 _INCOMING: Final = "incoming"
-_ABANDONED_SECONDS: Final = 3600.0
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -47,7 +46,6 @@ class Incoming:
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
         """`folder` is the store's. Raises StorageFull."""
         self._tree = files.Tree(folder)
-        self._name = f"{_INCOMING}/{uuid4().hex}.part"
         self._most_bytes = most_bytes
         self._size = 0
         self._head = b""
@@ -56,7 +54,7 @@ class Incoming:
         self._sha1 = hashlib.sha1(usedforsecurity=False)
         self._md5 = hashlib.md5(usedforsecurity=False)
         try:
-            self._descriptor = self._tree.create(self._name)
+            self._name, self._descriptor = _created(self._tree)
         except OSError as error:
             self._tree.close()
             raise _refusal(error) from error
@@ -113,6 +111,17 @@ class Incoming:
         self._tree.close()
 
 
+def _created(tree: files.Tree) -> tuple[str, int]:
+    """The name and the descriptor of a new file that is locked; one that was swept before it was is left alone."""
+    while True:
+        name = f"{_INCOMING}/{uuid4().hex}.part"
+        descriptor = tree.create(name)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return name, descriptor
+        os.close(descriptor)
+
+
 def _refusal(error: OSError) -> Exception:
     """A full disk is told to the client; anything else is a fault of this machine."""
     return StorageFull("There is no room for this file.") if error.errno in _FULL else error
@@ -132,15 +141,21 @@ def kept(folder: Path) -> Iterator[list[str]]:
                 yield [name for second in tree.names(first) for name in tree.names(f"{first}/{second}")]
 
 
-def sweep_abandoned(folder: Path, *, older_than: float = _ABANDONED_SECONDS) -> int:
-    """Remove what processes that died were receiving more than `older_than` seconds ago; how many those were."""
-    count = 0
+def sweep_abandoned(folder: Path) -> int:
+    """Remove what no living process receives; how many files that were."""
     with files.Tree(folder) as tree:
-        for name in tree.names(_INCOMING):
-            path = folder / _INCOMING / name
-            try:
-                is_old = time.time() - path.lstat().st_mtime > older_than
-            except FileNotFoundError:
-                continue
-            count += is_old and tree.unlink(f"{_INCOMING}/{name}")
-    return count
+        return sum(_swept(tree, f"{_INCOMING}/{name}") for name in tree.names(_INCOMING))
+
+
+def _swept(tree: files.Tree, name: str) -> bool:
+    try:
+        descriptor = tree.open(name, os.O_RDWR)  # NFS locks nothing exclusively that is open for reading alone
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return tree.unlink(name)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)

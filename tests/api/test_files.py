@@ -328,14 +328,25 @@ def await_state(holds: Any, seconds: float = 20) -> None:
     raise AssertionError("it did not come to that in time")
 
 
-def test_what_a_killed_process_was_receiving_is_swept(settings: Settings) -> None:
-    young = content.Incoming(settings.files_dir, most_bytes=10)
-    (settings.files_dir / "incoming" / "old.part").write_bytes(b"x")
-    os.utime(settings.files_dir / "incoming" / "old.part", (0, 0))
+def test_what_a_killed_process_was_receiving_is_swept_and_what_is_being_received_is_not(
+    settings: Settings,
+) -> None:
+    received = content.Incoming(settings.files_dir, most_bytes=10)
+    (settings.files_dir / "incoming" / "left.part").write_bytes(b"x")
 
     assert content.sweep_abandoned(settings.files_dir) == 1
     assert len(lying(settings)) == 1
-    young.close()
+    assert not (settings.files_dir / "incoming" / "left.part").exists()
+    received.close()
+
+
+def test_the_api_sweeps_at_its_start_what_a_killed_process_was_receiving(settings: Settings) -> None:
+    left = settings.files_dir / "incoming" / "left.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"x")
+
+    with serving(settings):
+        await_state(lambda: not left.exists())
 
 
 @pytest.mark.usefixtures("engine")
