@@ -63,6 +63,8 @@ def connected(handler: Handler) -> Callable[[asyncio.StreamReader, asyncio.Strea
             await handler(request, Response(writer, request))
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # it left, or does not speak HTTP
+        except asyncio.CancelledError:
+            pass  # the station closes; asyncio's streams would tell that as a fault of theirs (Python 3.11)
         finally:
             writer.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -109,3 +110,18 @@ def test_it_ends_at_once_and_leaves_neither_child_nor_folder(tmp_path: Path) -> 
 
     assert [child for child in children if child.is_running()] == []
     assert list(tmp_path.glob("streamrec-demo-*")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_without_a_traceback_while_somebody_listens(tmp_path: Path, number: signal.Signals) -> None:
+    port, log = programs.free_port(), tmp_path / "log"
+    with programs.running(
+        [sys.executable, "-m", "streamrec.demo", "--port", str(port)], log, cwd=PROJECT
+    ) as process:
+        programs.eventually(lambda: programs.listens(port), 10, "the demo listens")
+        with httpx.stream("GET", f"http://127.0.0.1:{port}{demo.RADIO_PATH}") as answer:
+            next(answer.iter_raw())
+            process.send_signal(number)
+            process.wait(5)
+
+    assert "Traceback" not in log.read_text()
