@@ -237,9 +237,15 @@ def manifest(session: Session, clip_id: UUID) -> dict[str, Any]:
     """
     found: dict[str, Any] | None = session.scalar(sa.select(Clip.manifest).where(Clip.id == clip_id))
     if found is None:
-        get(session, clip_id)
-        raise NotFound("This clip is not made yet.", clip_id=str(clip_id), rule="done")
+        raise unmade(get(session, clip_id))
     return found
+
+
+def unmade(clip: keyset.Row) -> NotFound:
+    """What whoever asks for the file of a clip that has none is told."""
+    is_failed = clip.state is JobState.FAILED
+    detail = f"This clip could not be made: {clip.error}" if is_failed else "This clip is not made yet."
+    return NotFound(detail, clip_id=str(clip.id), rule="done")
 
 
 def page(

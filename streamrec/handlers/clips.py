@@ -9,7 +9,7 @@ from uuid import UUID
 from streamrec.clips import keeping, rows
 from streamrec.clips.recipes import MEDIA_TYPES, ClipFormat
 from streamrec.db import Session
-from streamrec.errors import Gone, NotFound
+from streamrec.errors import Gone
 from streamrec.handlers import _current, _media, _present, _query, _reply
 from streamrec.handlers._listing import Listing
 from streamrec.handlers._reply import Reply
@@ -67,7 +67,7 @@ def get_clip_media(clip_id: str) -> Reply:
         with Session.begin() as session:
             row = rows.get(session, UUID(clip_id))
         if row.path is None:
-            raise NotFound("This clip is not made yet.", clip_id=clip_id, rule="done")
+            raise rows.unmade(row)
         name = f"{row.start_time:%Y%m%dT%H%M%SZ}_{clip_id[:8]}.{row.format}"
         media_type = MEDIA_TYPES[ClipFormat(row.format)]
         if row.fault is None and (

@@ -65,6 +65,18 @@ def test_a_clip_is_asked_for_and_queued(client: httpx.Client) -> None:
     assert client.get(f"/clip/{clip['id']}/manifest").status_code == 404
 
 
+@pytest.mark.parametrize("what", ["media", "manifest"])
+def test_a_clip_that_failed_says_why_it_has_no_file(client: httpx.Client, settings: Settings, what: str) -> None:
+    for path in settings.archive_dir.rglob("*.mp3"):
+        path.unlink()
+    clip = made(client, settings)
+
+    told = client.get(f"/clip/{clip['id']}/{what}")
+
+    assert (told.status_code, clip["state"]) == (404, "failed")
+    assert told.json()["detail"] == f"This clip could not be made: {clip['error']}"
+
+
 def test_a_clip_that_is_done_is_downloaded_by_ranges(client: httpx.Client, settings: Settings) -> None:
     clip = made(client, settings)
     result = clip["result"]
