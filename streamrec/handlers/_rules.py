@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -99,7 +100,7 @@ class Rules:
         if validator.is_valid(value):
             return
         found: list[dict[str, str]] = []
-        for error in validator.iter_errors(value):
+        for error in _telling(islice(validator.iter_errors(value), 2 * MOST_ERRORS)):
             found.extend({"field": name[:200], "detail": rule} for name, rule in self._faults(error, at))
             if len(found) >= MOST_ERRORS:
                 break
@@ -134,6 +135,21 @@ class Rules:
             return self._wordings.get(pattern) or f"must match {pattern}"[:_TEXT_LIMIT]
         template = _SENTENCES.get(keyword)
         return template(facts)[:_TEXT_LIMIT] if template else f"breaks the rule {keyword}"
+
+
+def _telling(errors: Iterable[jsonschema_rs.ValidationError]) -> list[jsonschema_rs.ValidationError]:
+    """Without what says that a whole number is none: JSON's parser makes a fraction of one beyond 64 bits."""
+    met = list(errors)
+    beyond = {
+        tuple(error.instance_path)
+        for error in met
+        if error.kind.name in {"minimum", "maximum"} and _is_whole(error.instance)
+    }
+    return [error for error in met if error.kind.name != "type" or tuple(error.instance_path) not in beyond]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | float) and float(value).is_integer()
 
 
 _TYPES = {

@@ -117,6 +117,22 @@ def test_several_faults_are_listed(api: httpx.Client) -> None:
     assert {"keyname", "colour", "name", "type", "url"} <= fields
 
 
+@pytest.mark.parametrize("number", [10**20, -(10**20), 10**16])
+def test_a_whole_number_out_of_bounds_breaks_that_rule_alone(api: httpx.Client, number: int) -> None:
+    times = {"from": "2026-11-01T12:00:00Z", "to": "2026-11-01T12:01:00Z"}
+    problem = api.post("/clip", json={"channel_id": number, **times}).json()
+
+    rule = "must be at least 1" if number < 0 else "must be at most 9007199254740991"
+    assert problem["errors"] == [{"field": "channel_id", "detail": rule}]
+
+
+def test_a_fraction_is_no_whole_number(api: httpx.Client) -> None:
+    times = {"from": "2026-11-01T12:00:00Z", "to": "2026-11-01T12:01:00Z"}
+    problem = api.post("/clip", json={"channel_id": 1.5, **times}).json()
+
+    assert problem["errors"] == [{"field": "channel_id", "detail": "must be a whole number"}]
+
+
 def test_a_value_is_never_echoed(api: httpx.Client) -> None:
     """Not even one that would fit: the field and the rule say enough."""
     answer = api.post("/channel", json={"keyname": "sesame" * 10_000})
