@@ -14,9 +14,19 @@ from streamrec.errors import Invalid
 
 
 def run(file: BinaryIO, folder: Path | None, public_key: str | None) -> list[str]:
-    """What is wrong, in words. Raises Invalid for what is no JSON."""
+    """What is wrong, in words. Raises Invalid for what is no JSON, or no key."""
+    if public_key is not None:
+        _require_key(public_key)
     fault = None if folder is None else partial(_fault, folder)
     return proof.verify(_envelopes(file.read()), public_key=public_key, fault=fault)
+
+
+def _require_key(text: str) -> None:
+    try:
+        proof.public(text)
+    except ValueError:
+        detail = "The public key is not a key: it must be the 32 bytes of an Ed25519 key in base64."
+        raise Invalid(detail, field="public_key", rule="ed25519") from None
 
 
 def _envelopes(text: bytes) -> Sequence[Any]:

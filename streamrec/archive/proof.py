@@ -40,8 +40,12 @@ def linked(before: str, entries: Iterable[Document]) -> tuple[list[Document], st
 
 def signed(document: Document, key: Ed25519PrivateKey) -> tuple[str, str]:
     """The signature and the public key, in base64."""
-    public = key.public_key().public_bytes_raw()
-    return _text(key.sign(canonical(document))), _text(public)
+    return _text(key.sign(canonical(document))), _text(key.public_key().public_bytes_raw())
+
+
+def public(text: str) -> Ed25519PublicKey:
+    """The public key that is written in base64. Raises ValueError if it is none."""
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
 
 
 def _text(data: bytes) -> str:
@@ -96,7 +100,7 @@ def _is_signed(envelope: Envelope, document: Document, public_key: str | None) -
     if public_key is None or envelope["signature"] is None:
         return False
     try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
+        key = public(public_key)
         key.verify(base64.b64decode(envelope["signature"], validate=True), canonical(document))
     except (InvalidSignature, ValueError):
         return False

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from streamrec import manifests, recordings, verification
 from streamrec.archive import layout, proof
+from streamrec.errors import Invalid
 from streamrec.models import Coverage, CoverageKind, FileFormat, GapReason
 from tests import factories as make
 
@@ -111,6 +112,12 @@ def test_a_file_that_was_replaced_or_removed_is_seen(world: World) -> None:
         "is not the file that was sealed",
         "is missing",
     ]
+
+
+@pytest.mark.parametrize("text", ["x", "", "not base64", "c2hvcnQ="])
+def test_what_is_no_key_is_told_as_such(text: str) -> None:
+    with pytest.raises(Invalid, match="is not a key"):
+        verification.run(io.BytesIO(b"{}"), None, text)
 
 
 def _changed(sealed: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
