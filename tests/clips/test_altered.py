@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import socket
+import zipfile
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from streamrec import db, roots
+from streamrec import db, jobs, roots
 from streamrec.archive.files import Tree
 from streamrec.clips import making
 from streamrec.clips.recipes import ClipFormat
 from streamrec.errors import Lost
 from streamrec.jobworker import tasks
+from streamrec.jobworker import work as worker
 from streamrec.models import JobKind, Loss, Recording
 from streamrec.settings import Settings
 from tests.clips.archive import Work
-from tests.clips.test_making import a_channel, files_in, ordered, recorded
+from tests.clips.test_making import a_channel, files_in, ordered, recorded, row
 from tests.factories import T0
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -58,16 +60,21 @@ def test_a_clip_that_is_one_altered_recording_fails(settings: Settings) -> None:
         making.make(settings, Work(clip.job_id))
 
 
-def test_a_recording_that_a_job_finds_altered_is_lost_to_the_account(settings: Settings) -> None:
+def test_a_recording_that_a_job_finds_altered_is_lost_to_the_account_and_a_gap_of_its_clip(
+    settings: Settings,
+) -> None:
     second = altered(settings)
     with db.Session.begin() as session, Tree(settings.archive_dir) as tree:
         roots.expected(session, tree, host=socket.gethostname())
     clip = ordered(second.channel_id, 0, 5, format=ClipFormat.ZIP)
+    with db.Session.begin() as session:
+        jobs.begin(session, clip.job_id)
 
-    with pytest.raises(Lost):
-        tasks.of(settings)[JobKind.EXPORT](Work(clip.job_id))
+    tasks.of(settings)[JobKind.EXPORT](worker.Work(clip.job_id, 1, lambda: False))
 
     assert lost() == {second.id: Loss.ALTERED}
+    with zipfile.ZipFile(settings.clips_dir / row(clip).path) as archive:
+        assert not any(name.endswith(Path(second.path).name) for name in archive.namelist())
 
 
 def test_a_folder_that_is_not_proved_to_be_the_archive_loses_nothing(settings: Settings) -> None:
