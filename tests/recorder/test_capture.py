@@ -311,42 +311,24 @@ def test_a_station_that_goes_on_as_something_else_begins_a_run_without_a_gap(tmp
 RADIO = Opened(FileFormat.MP3, "mp3", "icy")
 
 
-def test_what_a_radio_leaves_out_in_mid_stream_is_a_gap_where_it_was(tmp_path: Path):
+@pytest.mark.parametrize(("before", "silent"), [(12, 2.5), (0.96, 4.8), (1.92, 4.8)])
+def test_what_a_radio_leaves_out_is_a_gap_where_it_was(tmp_path: Path, before: float, silent: float):
     """Although the connection stays and nobody ends it: the time of what follows is true at once."""
 
     async def scenario(stage: Stage) -> None:
         stage.start()
         await stage.clock.idle()
         stage.source.push(RADIO)
-        await stage.play(12, burst=4)
-        await stage.clock.advance(2.5)
-        await stage.play(10)
-        await stage.stop()
-
-        ((begin, end, reason),) = stage.gaps()
-        assert (begin, end) == (pytest.approx(12, abs=0.25), pytest.approx(14.5, abs=0.3))
-        assert reason is GapReason.SOURCE_ERROR
-        assert len(stage.sources.attempts) == 1
-        assert whole(stage) == pytest.approx(24.5, abs=0.3)
-
-    play(tmp_path, scenario)
-
-
-@pytest.mark.parametrize("before", [0.96, 1.92])
-def test_what_is_left_out_soon_after_the_connection_is_a_gap_where_it_was(tmp_path: Path, before: float):
-    async def scenario(stage: Stage) -> None:
-        stage.start()
-        await stage.clock.idle()
-        stage.source.push(RADIO)
         await stage.play(before, burst=4)
-        await stage.clock.advance(4.8)
+        await stage.clock.advance(silent)
         await stage.play(10)
         await stage.stop()
 
         ((begin, end, reason),) = stage.gaps()
-        assert (begin, end) == (pytest.approx(before, abs=0.3), pytest.approx(before + 4.8, abs=0.3))
+        assert (begin, end) == (pytest.approx(before, abs=0.25), pytest.approx(before + silent, abs=0.3))
         assert reason is GapReason.SOURCE_ERROR
         assert len(stage.sources.attempts) == 1
+        assert whole(stage) == pytest.approx(before + silent + 10, abs=0.3)
 
     play(tmp_path, scenario)
 
