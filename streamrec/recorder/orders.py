@@ -43,15 +43,18 @@ class Standing:
         now = self._monotonic()
         versions = session.scalars(_VERSIONS).one()
         if versions != self._versions or now - self._read_at >= FULL_SECONDS:
-            self._known = orders(session), pins(session)
+            self._known = _orders_and_pins(session)
             self._versions, self._read_at = versions, now
         return self._known
 
 
-def orders(session: Session) -> dict[int, Order]:
-    """Every channel that is to be recorded."""
+def _orders_and_pins(session: Session) -> tuple[dict[int, Order], dict[int, Pin]]:
+    """Every channel that is to be recorded, and the labels that a recorder must have for it.
+
+    By one statement: a channel that is added meanwhile would be claimed by its pin, and let go without an order.
+    """
     columns = (Channel.id, Channel.keyname, Channel.url, Channel.capture, Channel.segment_seconds)
-    more = (Channel.backup_urls, Channel.tls_verify, Channel.max_bandwidth)
+    more = (Channel.backup_urls, Channel.tls_verify, Channel.max_bandwidth, Channel.pin)
     rows = session.execute(
         sa.select(*columns, *more, ChannelCredential.username, ChannelCredential.password)
         .outerjoin(ChannelCredential, ChannelCredential.channel_id == Channel.id)
@@ -59,21 +62,17 @@ def orders(session: Session) -> dict[int, Order]:
     )
     secrets = _secrets(session)
     found: dict[int, Order] = {}
-    for id_, keyname, url, mode, seconds, urls, tls_verify, max_bandwidth, username, password in rows:
+    pins: dict[int, Pin] = {}
+    for id_, keyname, url, mode, seconds, urls, tls_verify, max_bandwidth, pin, username, password in rows:
         credentials = Credentials(username, password) if username is not None else None
         address = Address(url, credentials, mode, tls_verify, max_bandwidth)
         backups = tuple(replace(address, url=each, credentials=secrets.get((id_, each))) for each in urls)
         found[id_] = Order(id_, keyname, address, seconds, backups=backups)
-    return found
+        pins[id_] = pin
+    return found, pins
 
 
 def _secrets(session: Session) -> dict[tuple[int, str], Credentials]:
     """The credentials of backup URLs, by channel and URL."""
     rows = session.execute(sa.select(*BackupCredential.__table__.columns))
     return {(row.channel_id, row.url): Credentials(row.username, row.password) for row in rows}
-
-
-def pins(session: Session) -> dict[int, Pin]:
-    """Every channel that is to be recorded, with the labels that a recorder must have for it."""
-    rows = session.execute(sa.select(Channel.id, Channel.pin).where(Channel.enabled, Channel.deleted_at.is_(None)))
-    return {row[0]: row[1] for row in rows}

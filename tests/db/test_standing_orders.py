@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -67,3 +68,21 @@ def test_any_change_is_seen(engine: sa.Engine, change: Callable[[Session, int], 
         change(session, channel_id)
 
     assert read(standing) != before
+
+
+def test_a_channel_that_is_added_while_they_are_read_has_an_order_where_it_has_a_pin(engine: sa.Engine):
+    """What has a pin is claimed, and what has no order is let go: a claim for nothing, twice an epoch."""
+    is_adding = [False]
+
+    def add(*_: object) -> None:
+        if not is_adding[0]:
+            is_adding[0] = True
+            with db.Session.begin() as other:
+                channel(other, keyname=uuid4().hex[:10])
+            is_adding[0] = False
+
+    sa.event.listen(engine, "after_cursor_execute", add)
+    with db.Session.begin() as session:
+        orders, pins = Standing(Now()).read(session)
+
+    assert orders.keys() == pins.keys() != set()
