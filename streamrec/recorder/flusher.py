@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import structlog
 
 MANY: Final = 8  # writes since the last time; for fewer, a file system that others use is left alone
+GATHER_SECONDS: Final = 0.1  # in which all who write with one beat have written
 PATIENCE_SECONDS: Final = 1.0  # so long a flush may take; then writers sync for themselves
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,9 @@ def _opened(folder: Path) -> tuple[int, int]:
 
 
 class Flusher:
-    """A thread that syncs the file system of a folder every `seconds` while much is written to it.
+    """A thread that syncs the file system of a folder a moment after much was written to it.
+
+    Most write with the beat, and it waits until they have; it rests for half of `seconds` then.
 
     It promises nothing: a writer that finds it late, or that it failed, syncs for itself, and hears of an error of
     its own file then or when it closes it (each open file has its own account of errors; fsync(2)).
@@ -45,6 +48,7 @@ class Flusher:
         self._call = _syncfs()
         self._flushed_at = float("-inf")
         self._asked = 0
+        self._is_due = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
 
@@ -55,6 +59,8 @@ class Flusher:
     def flushed_at(self) -> float:
         """What was written before this monotonic moment is on the disk. Ask after each write: that is counted."""
         self._asked += 1
+        if self._asked >= MANY and not self._is_due.is_set():
+            self._is_due.set()
         return self._flushed_at
 
     def flush(self) -> None:
@@ -69,8 +75,10 @@ class Flusher:
             log.error("the file system cannot be synced", error=os.strerror(ctypes.get_errno()))
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._seconds):
+        while self._is_due.wait() and not self._stopping.wait(GATHER_SECONDS):
+            self._is_due.clear()
             self.flush()
+            self._stopping.wait(self._seconds / 2)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -78,6 +86,7 @@ class Flusher:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
+        self._is_due.set()
         self._thread.join(PATIENCE_SECONDS)
         if not self._thread.is_alive() and self._folder >= 0:
             os.close(self._folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from streamrec.recorder.flusher import MANY, Flusher
 from tests.fakes import FakeClock
+from tests.station.programs import eventually
 
 
 @pytest.fixture
@@ -38,6 +40,14 @@ def test_a_file_system_is_left_alone_for_a_few_writes(flusher: Flusher) -> None:
     flusher.flush()
 
     assert flusher.flushed_at() == float("-inf")
+
+
+def test_what_many_write_is_flushed_soon(tmp_path: Path) -> None:
+    with Flusher(tmp_path, 0.02, monotonic=time.monotonic) as flusher:
+        for _ in range(MANY):
+            flusher.flushed_at()
+
+        eventually(lambda: flusher.flushed_at() > 0, 10, "the file system was synced")
 
 
 def test_it_reaches_the_files_of_its_own_file_system_only(flusher: Flusher, tmp_path: Path) -> None:
