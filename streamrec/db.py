@@ -13,11 +13,11 @@ from psycopg2 import InterfaceError as InterfaceDriverError
 from psycopg2 import OperationalError as OperationalDriverError
 from psycopg2 import extensions
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import sessionmaker
 
 from streamrec.errors import DatabaseAway
 from streamrec.settings import Settings
@@ -39,7 +39,7 @@ _AWAY = frozenset(
 )
 """SQLSTATEs and classes of them (PostgreSQL's appendix A) that tell nothing of the statement, and may pass."""
 
-Session = sessionmaker(expire_on_commit=False)
+Session = orm.sessionmaker(expire_on_commit=False)
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
@@ -182,6 +182,18 @@ def away_as_unavailable() -> Iterator[None]:
         if is_away(exc):
             raise DatabaseAway("The database does not answer.") from exc
         raise
+
+
+@contextmanager
+def single() -> Iterator[orm.Session]:
+    """A session whose statements are each a transaction, so that one costs one round trip and not three.
+
+    Raises:
+        DatabaseAway: as `away_as_unavailable` does.
+    """
+    with away_as_unavailable(), Session() as session:
+        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
 
 
 def violated_constraint(exc: sa.exc.IntegrityError) -> str | None:

@@ -77,6 +77,11 @@ def has_ended(settings: Settings) -> bool:
     return _pid(settings) is None
 
 
+def is_ours(settings: Settings) -> bool:
+    """Whether this process started the server."""
+    return settings.postgres_dir in _children
+
+
 def is_leaving(settings: Settings) -> bool:
     """Whether the server has been told to end: after a SIGTERM it takes nobody new and waits for those it has."""
     try:

@@ -29,7 +29,8 @@ from streamrec.up import PID_VARIABLE, Child, Supervisor, stop_signals
 log = structlog.get_logger(__name__)
 
 SERVING = ("-c", "python:streamrec.serving")
-KEEP_SECONDS = 1.0  # between two looks whether the embedded PostgreSQL is there
+KEEP_SECONDS = 1.0  # between two looks of the process that started it whether the embedded PostgreSQL is there
+OTHERS_SECONDS = 5.0  # between those of the others, in case that process is gone
 RETRY_SECONDS = 5.0
 
 
@@ -90,7 +91,7 @@ def _kept(settings: Settings) -> Iterator[None]:
 
 
 def _keep(settings: Settings, leaving: threading.Event) -> None:
-    while not leaving.wait(KEEP_SECONDS):
+    while not leaving.wait(KEEP_SECONDS if embedded.is_ours(settings) else OTHERS_SECONDS):
         if embedded.is_leaving(settings):
             embedded.stop(settings)
         if not embedded.has_ended(settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -18,6 +18,13 @@ SHARE: Final = 100  # who is called in one turn of the loop: some milliseconds
 log = structlog.get_logger(__name__)
 
 Callback = Callable[[], None]
+
+
+class _Sleeper(NamedTuple):
+    """Who sleeps until a beat."""
+
+    due: float
+    woken: asyncio.Future[None]
 
 
 class Beat:
@@ -33,6 +40,22 @@ class Beat:
         self._lag = lag
         self._shares: list[list[Callback]] = []
         self._task: asyncio.Task[None] | None = None
+        self._sleepers: list[_Sleeper] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """Return with the beat that is nearest to `seconds` from now; where none is felt, after `seconds`.
+
+        For what is done now and then and need not be done at a certain moment, so that it wakes nobody by itself.
+        """
+        sleeper = _Sleeper(self._clock.monotonic() + seconds - SECONDS / 2, asyncio.Future())
+        anyway = asyncio.create_task(self._clock.sleep(seconds + SECONDS if self._task else seconds))
+        anyway.add_done_callback(lambda _: _wake(sleeper))
+        self._sleepers.append(sleeper)
+        try:
+            await sleeper.woken
+        finally:
+            anyway.cancel()
+            self._sleepers.remove(sleeper)
 
     @contextmanager
     def felt_by(self, callback: Callback, *, is_reader: bool = False) -> Iterator[None]:
@@ -73,7 +96,15 @@ class Beat:
                 callback()
             except Exception:  # one that is broken must not stop the others
                 log.exception("a beat failed")
+        for sleeper in self._sleepers:
+            if sleeper.due <= began:
+                _wake(sleeper)
         if self._lag is not None:
             self._lag.observe(began - due)
             self._lag.observe(self._clock.monotonic() - began)
         return began
+
+
+def _wake(sleeper: _Sleeper) -> None:
+    if not sleeper.woken.done():
+        sleeper.woken.set_result(None)

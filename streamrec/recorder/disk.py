@@ -20,7 +20,7 @@ import structlog
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
-SLOW_SECONDS: Final = 0.005  # a piece of work that takes longer gets a thread more for those behind it
+SLOW_SECONDS: Final = 0.02  # a piece of work that takes longer gets a thread more for those behind it
 PATIENCE_SECONDS: Final = 0.02  # so long the first results wait for the others'
 
 Told = Callable[[Any, BaseException | None], None]

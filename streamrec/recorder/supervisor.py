@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -15,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streamrec.errors import Unavailable
 from streamrec.models import GapReason
 from streamrec.recorder import past, tail
+from streamrec.recorder.background import first
 from streamrec.recorder.holdings import Held, Holdings, Look
 from streamrec.recorder.records.interface import Records
 from streamrec.recorder.relay import Relay
@@ -124,10 +124,12 @@ class Supervisor:
                 self._records.unlisten()
             except SQLAlchemyError:  # a bug of ours, and no reason to stop capturing
                 log.exception("the channels cannot be read")
-            with suppress(TimeoutError):
-                # Not wait_for: that of Python 3.11 swallows a cancellation that comes together with the wake-up.
-                async with asyncio.timeout(self._wait_seconds):
-                    await self._woken.wait()
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait until the next look is due: at a certain moment, if one is expected, else with a beat."""
+        sleep = self._tools.clock.sleep if self._wait_seconds < self._poll_seconds else self._tools.beat.sleep
+        await first(self._woken.wait(), sleep(self._wait_seconds))
 
     async def hand_over(self, seconds: float, *, peers_within: float = 0.0) -> None:
         """While `run` goes on: wait for others to take over everything, as long as there are any."""

@@ -67,7 +67,8 @@ log = structlog.get_logger(__name__)
 
 DISK_THREADS: Final = 16
 WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database that is slow to answer
-REPORT_SECONDS: Final = 4.0  # what a growing file has; a change of state is told at once
+REPORT_SECONDS: Final = 4.0  # what a growing file has; a change of state is told sooner
+TOGETHER_SECONDS: Final = 0.1  # what changes together is written together
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
 RETENTION_SECONDS: Final = 600.0
@@ -255,10 +256,10 @@ class _Worker:
         )
         tasks: list[Coroutine[Any, Any, None]] = [
             supervisor.run(),
-            self._report(supervisor),
+            self._report(supervisor, tools.beat),
             self._account(spool, archive, heirs),
-            self._inherit(supervisor, heirs, children),
-            self._watch_root(),
+            self._inherit(supervisor, heirs, children, tools.beat),
+            self._watch_root(tools.beat),
             stack.enter_context(closing(self._steward())).run(),
         ]
         if self.settings.canary:
@@ -300,7 +301,7 @@ class _Worker:
             self.stand_in.kill()
             self.stand_in = None
 
-    async def _inherit(self, supervisor: Supervisor, heirs: Inheritance, children: Path) -> None:
+    async def _inherit(self, supervisor: Supervisor, heirs: Inheritance, children: Path, beat: Beat) -> None:
         """See to what recorders of this data folder have left that have died."""
 
         def look() -> None:
@@ -309,7 +310,7 @@ class _Worker:
                 supervisor.wake_from_thread()
 
         while True:
-            await asyncio.sleep(INHERIT_SECONDS)
+            await beat.sleep(INHERIT_SECONDS)
             await asyncio.to_thread(rows.attempted, look)
 
     def _steward(self) -> Steward:
@@ -325,10 +326,10 @@ class _Worker:
         ]
         return Steward(duties, lock=self.settings.run_dir / "steward.lock", may_work=lambda: not self.root.fault)
 
-    async def _watch_root(self) -> None:
+    async def _watch_root(self, beat: Beat) -> None:
         """See whether the archive's disk is there."""
         while True:
-            await asyncio.sleep(ROOT_SECONDS)
+            await beat.sleep(ROOT_SECONDS)
             await asyncio.to_thread(self.root.look)
 
     def _sources(self, clock: Clock, children: Path) -> Sources:
@@ -342,19 +343,18 @@ class _Worker:
         self.changed.add(channel_id)
         self.has_changed.set()
 
-    async def _report(self, supervisor: Supervisor) -> None:
-        """Write the captures' rows every REPORT_SECONDS, and at once when a state changes."""
+    async def _report(self, supervisor: Supervisor, beat: Beat) -> None:
+        """Write the captures' rows every REPORT_SECONDS, and a moment after a state has changed."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_SECONDS):  # wait_for of Python 3.11 may swallow the end
-                    await self.has_changed.wait()
+            await first(self.has_changed.wait(), beat.sleep(REPORT_SECONDS))
+            if self.has_changed.is_set():
+                await asyncio.sleep(TOGETHER_SECONDS)
             self.has_changed.clear()
             gone = self.changed - supervisor.captures.keys()
             self.changed.clear()
             statuses = {channel_id: Status(since=SystemClock().now()) for channel_id in gone}
             statuses |= {channel_id: replace(c.status) for channel_id, c in supervisor.captures.items()}
             await asyncio.to_thread(rows.attempted, partial(self._save, statuses))
-            await asyncio.sleep(0.1)  # what changes together is written together
 
     def _save(self, statuses: dict[int, Status]) -> None:
         with db.Session.begin() as session:

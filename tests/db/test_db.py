@@ -34,6 +34,16 @@ def test_a_backend_that_is_killed_is_away(engine: sa.Engine, maintenance: sa.Eng
             connection.execute(sa.text("SELECT 1"))
 
 
+def test_each_statement_of_a_single_session_is_a_transaction(engine: sa.Engine) -> None:
+    """No round trips to begin and to commit: what one has written the next sees with another stamp."""
+    with db.single() as session:
+        stamps = {session.scalar(sa.text("SELECT now()")) for _ in range(2)}
+
+    with db.Session() as session:
+        assert len(stamps) == 2
+        assert session.scalar(sa.text("SELECT now()")) == session.scalar(sa.text("SELECT now()"))
+
+
 def test_a_statement_that_is_refused_is_not_away(engine: sa.Engine) -> None:
     """A broken rule is the caller's, and keeps its own exception."""
     with pytest.raises(sa.exc.ProgrammingError), db.away_as_unavailable(), engine.connect() as connection:

@@ -46,3 +46,45 @@ def test_one_who_fails_does_not_stop_the_others() -> None:
         return len(calls)
 
     assert asyncio.run(story()) == 2
+
+
+def test_who_sleeps_is_woken_by_the_nearest_beat() -> None:
+    async def story() -> float:
+        clock = FakeClock()
+        beat = Beat(clock)
+        with beat.felt_by(lambda: None):
+            await clock.advance(0.3 * SECONDS)
+            sleeper = asyncio.create_task(_slept(beat, clock, 2 * SECONDS))
+            await clock.advance(3 * SECONDS)
+        return await sleeper
+
+    assert asyncio.run(story()) == 2 * SECONDS
+
+
+def test_who_sleeps_where_no_beat_is_felt_is_woken_in_time() -> None:
+    async def story() -> float:
+        clock = FakeClock()
+        sleeper = asyncio.create_task(_slept(Beat(clock), clock, 2.3))
+        await clock.advance(3)
+        return await sleeper
+
+    assert asyncio.run(story()) == 2.3
+
+
+def test_who_sleeps_is_woken_though_the_beat_ends() -> None:
+    async def story() -> float:
+        clock = FakeClock()
+        beat = Beat(clock)
+        with beat.felt_by(lambda: None):
+            sleeper = asyncio.create_task(_slept(beat, clock, 2 * SECONDS))
+            await clock.advance(SECONDS)
+        await clock.advance(3 * SECONDS)
+        return await sleeper
+
+    assert asyncio.run(story()) == 3 * SECONDS
+
+
+async def _slept(beat: Beat, clock: FakeClock, seconds: float) -> float:
+    """When the sleeper was woken."""
+    await beat.sleep(seconds)
+    return clock.monotonic()

@@ -31,7 +31,7 @@ class PostgresRecords:
         self._listening_on = -1  # kept, because a lost connection does not know its descriptor any more
 
     def wanted(self) -> Wanted:
-        with _session() as session:
+        with db.single() as session:
             return Wanted(*self._standing.read(session))
 
     def account(self, channel_id: int) -> Account:
