@@ -111,6 +111,9 @@ class ScriptedSource:
             if self.on_ring is not None:
                 self.on_ring()
 
+    def leaves(self) -> bool:
+        return False
+
     def poll(self) -> list[Event]:
         return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 

@@ -271,6 +271,10 @@ class Capture:
             return False
         return True
 
+    def came(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.came(self._clock.monotonic())
+
     def works(self) -> None:
         self._runs.works()
 

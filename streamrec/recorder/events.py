@@ -77,6 +77,13 @@ class Pump(Protocol):
     on_ring: Callable[[], None] | None
     """Called when `is_rung` becomes true."""
 
+    def leaves(self) -> bool:
+        """Leave what has come where it is until the next `poll`, if that costs nothing; whether it was done.
+
+        Never twice in a row. What is polled then is told as if it had been polled now and then.
+        """
+        ...
+
     def poll(self) -> list[Event]:
         """What has happened up to now, without waiting; nothing follows a Closed."""
         ...

@@ -25,6 +25,10 @@ class Fed(Protocol):
         """Deal with `event` if no waiting is needed for it; whether that was so."""
         ...
 
+    def came(self) -> None:
+        """Media came at its usual pace, and is left where it is for one beat more."""
+        ...
+
     def works(self) -> None:
         """The take is being written."""
         ...
@@ -69,6 +73,10 @@ class Feed:
 
     def _tick(self) -> None:
         if self._waiting is None or self._waiting.done() or self._is_busy:
+            return
+        take = self._fed.take_to_write
+        if take is not None and take.may_wait and not self._pump.is_rung and self._pump.leaves():
+            self._fed.came()
             return
         try:
             left = self._fed_with(self._pump.poll())

@@ -204,6 +204,11 @@ class Take:
         return is_time and self.is_ready
 
     @property
+    def may_wait(self) -> bool:
+        """Whether nothing is to be decided with the next bytes, so that they may come a little later."""
+        return self.writer is not None and not self._doubted and not self.left_out_seconds
+
+    @property
     def is_plain(self) -> bool:
         """Whether there is nothing to be done about the run but to write it, if it has anything to write."""
         return not (self.left_out_seconds or self.is_off()) and (self.is_writing or not self.is_ready)

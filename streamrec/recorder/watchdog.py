@@ -46,12 +46,16 @@ class Watchdog:
         self._cadence = 0.0  # the longest of them
         self._progress: deque[tuple[float, float]] = deque()
 
-    def progress(self, media_seconds: float, now: float) -> None:
-        """The attempt has delivered `media_seconds` in all."""
+    def came(self, now: float) -> None:
+        """Media came; how much is told by the next `progress`."""
         if self._last is not None and now - self._last >= _SAME_STEP_SECONDS:
             self._steps.append(now - self._last)
             self._cadence = max(self._steps)
         self._last = now
+
+    def progress(self, media_seconds: float, now: float) -> None:
+        """The attempt has delivered `media_seconds` in all."""
+        self.came(now)
         self._progress.append((now, media_seconds))
         begin = now - self._window()
         while len(self._progress) > 2 and self._progress[1][0] <= begin:

@@ -144,6 +144,9 @@ class Attempt:
     def is_rung(self) -> bool:
         return self._ended is not None
 
+    def leaves(self) -> bool:
+        return False
+
     def poll(self) -> list[Event]:
         live = self._live()
         if self._host.state == "silent":

@@ -24,8 +24,11 @@ class Well:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.is_rung = False
+        self.is_rung = self.is_usual = False
         self.on_ring: Callable[[], None] | None = None
+
+    def leaves(self) -> bool:
+        return self.is_usual
 
     def poll(self) -> list[Event]:
         events, self.events = self.events, []
@@ -43,6 +46,7 @@ class Run:
     is_plain = is_ready = True
 
     def __init__(self) -> None:
+        self.may_wait = True
         self.held = self.written = 0
         self.error: OSError | None = None
 
@@ -58,10 +62,14 @@ class Recording:
     def __init__(self) -> None:
         self.take_to_write = Run()
         self.results: list[bool] = []
+        self.left = 0
 
     def takes(self, event: Event) -> bool:
         self.take_to_write.held += isinstance(event, Chunk)
         return isinstance(event, Chunk)
+
+    def came(self) -> None:
+        self.left += 1
 
     def works(self) -> None:
         pass
@@ -100,6 +108,28 @@ def test_media_is_written_with_every_beat():
 
         assert (scene.recording.take_to_write.written, scene.recording.results) == (6, [True] * 3)
         assert not unusual.done()
+
+    told(story)
+
+
+def test_media_that_comes_as_usual_may_be_left_where_it_is():
+    async def story(scene: Scene, unusual: asyncio.Task[list[Event]]) -> None:
+        scene.well.events, scene.well.is_usual = [MEDIA, MEDIA], True
+        await scene.clock.advance(SECONDS)
+
+        assert (scene.recording.left, scene.recording.take_to_write.written) == (1, 0)
+        assert not unusual.done()
+
+    told(story)
+
+
+def test_media_is_not_left_where_it_is_when_something_is_to_be_decided():
+    async def story(scene: Scene, unusual: asyncio.Task[list[Event]]) -> None:
+        scene.well.events, scene.well.is_usual = [MEDIA, MEDIA], True
+        scene.recording.take_to_write.may_wait = False
+        await scene.clock.advance(SECONDS)
+
+        assert (scene.recording.left, scene.recording.take_to_write.written) == (0, 2)
 
     told(story)
 

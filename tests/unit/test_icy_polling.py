@@ -68,3 +68,96 @@ def test_what_lay_there_while_nobody_looked_came_when_it_was_due() -> None:
     (chunk,) = asyncio.run(scenario())
 
     assert chunk.received_at == pytest.approx(1 + 4, abs=0.1)
+
+
+class Queue:
+    """A stream of which a test says how much lies with the kernel."""
+
+    ended = None
+    is_sized = False
+
+    def __init__(self, *, is_tls: bool) -> None:
+        self.data = b""
+        self.is_tls = is_tls
+
+    def waiting_bytes(self) -> int:
+        return len(self.data)
+
+    def drain(self, limit: int) -> tuple[bytes, list[Title]]:
+        data, self.data = self.data[:limit], self.data[limit:]
+        return data, []
+
+
+class Radio:
+    """A source that has had its burst and three seconds more, at an even second."""
+
+    def __init__(self, *, burst_seconds: float = 4, is_tls: bool = False, speed: int = 1) -> None:
+        """Its frames last as long as those of the sample, divided by `speed`."""
+        self.clock, self.stream = FakeClock(), Queue(is_tls=is_tls)
+        self.sent = 0
+        row = recognised(MP3[:16_000])
+        assert row is not None
+        row = row._replace(duration=row.duration // speed)
+        self.source = IcySource(cast("Any", self.stream), b"", row, self.clock)
+        self._burst_seconds = burst_seconds
+
+    async def begin(self) -> None:
+        self.come(self._burst_seconds)
+        self.source.poll()
+        await self.clock.advance(4)
+        self.come(4)
+        self.source.poll()
+
+    def come(self, seconds: float) -> None:
+        """So much media arrives."""
+        size = round(16_000 * seconds)
+        self.stream.data += (MP3 * 40)[self.sent : self.sent + size]
+        self.sent += size
+
+    async def beat(self, seconds: float = 1) -> list[Any] | None:
+        """A second later, in which so much media came: what is told, or None if it is left where it is."""
+        await self.clock.advance(1)
+        self.come(seconds)
+        return None if self.source.leaves() else self.source.poll()
+
+
+def told(radio: Radio, *beats: float) -> list[list[tuple[float, float]] | None]:
+    """The bytes of each chunk that is told with each beat, in seconds, and when they came."""
+
+    async def story() -> list[list[tuple[float, float]] | None]:
+        await radio.begin()
+        found = [await radio.beat(seconds) for seconds in beats]
+        return [each and [(len(chunk.data) / 16_000, chunk.received_at) for chunk in each] for each in found]
+
+    return asyncio.run(story())
+
+
+def test_a_radio_with_a_burst_is_read_every_two_seconds() -> None:
+    assert told(Radio(), 1, 1, 1, 1) == [None, [(2, 6)], None, [(2, 8)]]
+
+
+def test_a_radio_whose_burst_is_short_is_read_every_second() -> None:
+    """What lies unread when the recorder is killed would not be sent again."""
+    assert told(Radio(burst_seconds=2), 1, 1) == [[(1, 5)], [(1, 6)]]
+
+
+def test_a_radio_over_tls_is_read_every_second() -> None:
+    assert told(Radio(is_tls=True), 1, 1) == [[(1, 5)], [(1, 6)]]
+
+
+def test_a_radio_that_falls_silent_is_read_at_once() -> None:
+    assert told(Radio(), 0.5, 0) == [[(0.5, 5)], []]
+
+
+def test_a_silence_behind_what_was_left_is_told_as_if_that_had_been_read() -> None:
+    assert told(Radio(), 1, 0.1) == [None, [(1, 5), (0.1, 6)]]
+
+
+def test_what_was_left_and_what_followed_it_late_come_apart() -> None:
+    """Otherwise a hole in the stream would be put before what came in front of it."""
+    assert told(Radio(), 0.9, 0, 2) == [None, [(0.9, 5)], [(2, 7)]]
+
+
+def test_more_than_fits_into_a_window_is_not_left() -> None:
+    """The server would be slowed down, and the radio seem late."""
+    assert told(Radio(burst_seconds=12, speed=2), 2, 2) == [[(2, 5)], [(2, 6)]]

@@ -60,6 +60,17 @@ def test_a_source_that_sends_all_the_time_is_known_after_three_seconds():
     assert first_verdict(watchdog, 4, 30) == (pytest.approx(7.0), GapReason.STALLED)
 
 
+def test_what_is_left_unread_is_as_good_as_read():
+    """A radio that is read every two seconds does not seem slower than it is."""
+    watchdog = Watchdog(0.0)
+    watchdog.is_continuous = True
+    for second in range(1, 9):
+        watchdog.came(second) if second % 2 else watchdog.progress(4.0 + second, second)
+    watchdog.came(9.0)
+
+    assert first_verdict(watchdog, 9, 30) == (pytest.approx(12.0), GapReason.STALLED)
+
+
 def test_segments_of_six_seconds_are_no_stall():
     """Silence between HLS segments is normal."""
     watchdog = fed([])

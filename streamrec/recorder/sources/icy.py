@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamrec.clock import Clock
 from streamrec.models import GapReason
@@ -22,11 +22,21 @@ FIRST_SECONDS: Final = 3.0
 FIRST_BYTES: Final = 65_536  # a tick; 1.3 MB/s are enough for any burst
 TICK_BYTES: Final = 262_144  # six times the fastest MP3; a flood stays in the server's own buffer
 ASLEEP_SECONDS: Final = 3.0  # without a look, because the process was stopped or kept busy
+PATIENT_BURST_SECONDS: Final = 3.5  # of media that a server sends at once: a start anew, and two beats
+LEFT_BYTES: Final = 24_576  # for two beats no window of TCP is too small then (64 KiB at first, with Linux)
+UNUSUAL: Final = 0.25  # of what is due; a silence of a second is far more of two
 LIVE_AFTER_SECONDS: Final = 60.0
 LIVE_SPEED: Final = 2.0
 BURST_SECONDS: Final = 10.0
 STOPPED: Final = Closed(GapReason.DISABLED, "The capture was stopped.")
 NOT_LIVE: Final = Closed(GapReason.UNSUPPORTED, "It is sent far faster than it plays: a file, not a live stream.")
+
+
+class _Left(NamedTuple):
+    """What was left with the kernel."""
+
+    size_bytes: int
+    at: float
 
 
 class IcySource:
@@ -42,6 +52,8 @@ class IcySource:
         self._read_at = self._polled_at = self._slept_since = self._began
         self._media_seconds = 0.0  # estimated
         self._is_closing = False
+        self._is_patient: bool | None = None
+        self._left: _Left | None = None
 
     async def events(self) -> AsyncGenerator[Event]:
         stream, loop = self._stream, asyncio.get_running_loop()
@@ -67,10 +79,36 @@ class IcySource:
         finally:
             stream.close()
 
+    def leaves(self) -> bool:
+        now = self._clock.monotonic()
+        if self._is_patient is None:
+            self._is_patient = self._may_be_late()
+        if self._left is not None or not self._is_patient or int(now) % 2 == 0:
+            return False
+        waiting = self._stream.waiting_bytes()
+        if not self._is_usual(waiting, now) or waiting > LEFT_BYTES:
+            return False
+        self._left = _Left(waiting, now)
+        self._looked(now)
+        return True
+
+    def _is_usual(self, waiting: int, now: float) -> bool:
+        """Whether so much has come since the last read as does at real time's pace."""
+        due = self._constancy.bytes_per_second * (now - self._read_at)
+        return abs(waiting - due) <= UNUSUAL * due
+
     def poll(self) -> list[Event]:
         now = self._clock.monotonic()
+        left, self._left = self._left, None
+        self._looked(now)
+        if left is None or self._is_usual(self._stream.waiting_bytes(), now):
+            return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES), now)
+        then = self._happened(*self._stream.drain(left.size_bytes), left.at)
+        is_over = bool(then) and isinstance(then[-1], Closed)
+        return then if is_over else [*then, *self._happened(*self._stream.drain(TICK_BYTES), now)]
+
+    def _looked(self, now: float) -> None:
         self._slept_since, self._polled_at = self._polled_at, now
-        return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES), now)
 
     @property
     def is_rung(self) -> bool:
@@ -133,6 +171,11 @@ class IcySource:
         if elapsed >= LIVE_AFTER_SECONDS and self._media_seconds > LIVE_SPEED * elapsed:
             return NOT_LIVE
         return self._stream.ended
+
+    def _may_be_late(self) -> bool:
+        """Whether a recorder that is killed, and begins anew, gets from the server again what lay unread."""
+        burst_seconds = self._media_seconds - (self._read_at - self._began)
+        return burst_seconds >= PATIENT_BURST_SECONDS and not self._stream.is_tls
 
     def _is_first(self, now: float) -> bool:
         """Whether the arrivals stamp the run: for FIRST_SECONDS of every connection."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import ssl
+import sys
+import termios
 from typing import Final
 
 from streamrec.models import GapReason
@@ -15,6 +18,7 @@ from streamrec.recorder.sources.metadata import IcySplitter
 
 RECEIVE_BYTES: Final = 262_144  # seconds of any MP3 or ADTS stream, left with the kernel until the next tick
 _STEP_BYTES: Final = 65_536
+_NONE: Final = bytes(4)  # an int of the machine's
 _MOST_INTERVAL: Final = 1 << 20
 ENDED: Final = Closed(GapReason.SOURCE_ENDED, "The stream ended.")
 _RESET: Final = Closed(GapReason.SOURCE_ENDED, "The connection was reset.")
@@ -48,6 +52,18 @@ class Stream:
     def is_lying(self) -> bool:
         """Whether the metadata is not where the server said it would be."""
         return self._splitter is not None and self._splitter.is_lost
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether what lies with the kernel is not what will be drained."""
+        return self._is_tls
+
+    def waiting_bytes(self) -> int:
+        """How much lies with the kernel; 0 for a connection that broke."""
+        try:
+            return int.from_bytes(fcntl.ioctl(self._sock, termios.FIONREAD, _NONE), sys.byteorder)
+        except OSError:
+            return 0
 
     def drain(self, limit: int) -> tuple[bytes, list[Title]]:
         """The media that is there now, from at most about `limit` bytes, and the titles in it."""
