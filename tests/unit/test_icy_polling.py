@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from streamrec.models import GapReason
 from streamrec.recorder.events import Chunk, Opened, Title
+from streamrec.recorder.sources.alarm import Alarm
 from streamrec.recorder.sources.frames import recognised
 from streamrec.recorder.sources.icy import IcySource
 from tests import samples
@@ -79,6 +81,7 @@ class Queue:
     def __init__(self, *, is_tls: bool) -> None:
         self.data = b""
         self.is_tls = is_tls
+        self.alarm = Alarm()
 
     def waiting_bytes(self) -> int:
         return len(self.data)
@@ -156,6 +159,22 @@ def test_a_silence_behind_what_was_left_is_told_as_if_that_had_been_read() -> No
 def test_what_was_left_and_what_followed_it_late_come_apart() -> None:
     """Otherwise a hole in the stream would be put before what came in front of it."""
     assert told(Radio(), 0.9, 0, 2) == [None, [(0.9, 5)], [(2, 7)]]
+
+
+def test_all_that_came_is_told_before_a_radio_is_stopped() -> None:
+    async def story() -> list[Any]:
+        radio = Radio()
+        await radio.begin()
+        left = await radio.beat(1)
+        radio.come(0.7)
+        await radio.source.close()
+        return [left, *radio.source.poll()]
+
+    left, one, other, closed = asyncio.run(story())
+
+    assert left is None
+    assert len(one.data) + len(other.data) == 1.7 * 16_000
+    assert closed.reason is GapReason.DISABLED
 
 
 def test_more_than_fits_into_a_window_is_not_left() -> None:

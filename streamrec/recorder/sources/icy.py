@@ -103,9 +103,8 @@ class IcySource:
         self._looked(now)
         if left is None or self._is_usual(self._stream.waiting_bytes(), now):
             return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES), now)
-        then = self._happened(*self._stream.drain(left.size_bytes), left.at)
-        is_over = bool(then) and isinstance(then[-1], Closed)
-        return then if is_over else [*then, *self._happened(*self._stream.drain(TICK_BYTES), now)]
+        then, titles = self._stream.drain(left.size_bytes)
+        return [*titles, *self._media(then, left.at), *self._happened(*self._stream.drain(TICK_BYTES), now)]
 
     def _looked(self, now: float) -> None:
         self._slept_since, self._polled_at = self._polled_at, now
