@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -179,12 +178,8 @@ def _keep_up(settings: Settings, leaving: threading.Event) -> None:
     with closing(steward):
         while not leaving.wait(TICK_SECONDS):
             for duty in duties:
-                try:
-                    if steward.is_due(duty):
-                        steward.attempt(duty)
-                except Exception:  # the edge: the thread must outlive a bug, and the others' duties with it
-                    log.exception("upkeep failed", duty=duty.name)
-                    duty.due_at = time.monotonic() + duty.every_seconds
+                if steward.is_due(duty):
+                    steward.attempt(duty)
 
 
 class _Mind:

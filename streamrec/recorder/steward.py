@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from streamrec import db
-from streamrec.errors import Unavailable
+from streamrec.errors import StreamrecError, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +88,7 @@ class Steward:
         self._may_work = may_work
         self._monotonic = monotonic
         self._holder = -1
+        self._is_told = False
 
     async def run(self) -> None:
         """For ever."""
@@ -105,11 +106,16 @@ class Steward:
         return self._monotonic() >= duty.due_at and self._may_work() and self._holds()
 
     def attempt(self, duty: Duty) -> None:
-        """Do a duty now, and set when it is due again."""
+        """Do a duty now, and set when it is due again. Raises nothing: whoever records must outlive a bug here."""
         try:
             duty.work()
-        except (Unavailable, SQLAlchemyError, OSError) as exc:
+        except (StreamrecError, SQLAlchemyError, OSError) as exc:
             self._failed(duty, exc)
+            return
+        except Exception:
+            log.exception("upkeep failed", duty=duty.name, next_try_in_seconds=duty.every_seconds)
+            duty.failures = max(duty.failures, 1)
+            duty.due_at = self._monotonic() + duty.every_seconds
             return
         if duty.failures:
             log.info("upkeep goes on", duty=duty.name)
@@ -124,21 +130,37 @@ class Steward:
         if duty.failures == 1:
             is_away = isinstance(exc, Unavailable | OSError) or db.is_away(exc)
             say = log.warning if is_away else log.error
-            detail = exc.detail if isinstance(exc, Unavailable) else type(exc).__name__
+            detail = exc.detail if isinstance(exc, StreamrecError) else type(exc).__name__
             say("upkeep fails; it is tried again", duty=duty.name, error=detail, next_try_in_seconds=wait)
 
     def _holds(self) -> bool:
         """Whether this process is the one; whoever dies lets go."""
         if self._holder < 0:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            holder = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
-                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._holder = self._locked()
             except BlockingIOError:
-                os.close(holder)
                 return False
-            self._holder = holder
+            except OSError as exc:
+                self._cannot_lock(exc)
+                return False
         return True
+
+    def _locked(self) -> int:
+        """The lock's descriptor. Raises OSError; BlockingIOError if another process has it."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        holder = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(holder)
+            raise
+        return holder
+
+    def _cannot_lock(self, exc: OSError) -> None:
+        """Say it once: it is tried again every second."""
+        if not self._is_told:
+            self._is_told = True
+            log.error("no upkeep is done: its lock cannot be opened", path=str(self._lock), error=exc.strerror)
 
     def close(self) -> None:
         """Let another recorder do it."""
