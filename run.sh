@@ -21,7 +21,7 @@ usage: ./run.sh [command]
   check         look whether the set-up is complete (--level presence, size or hash: and all recordings;
                 --note: tell the account what is lost)
   audit         hold account, rows and files against each other (--depth hash reads every byte)
-  manifest      print a channel's sealed days (--public-key: the key that signs them)
+  manifest      print a channel's sealed days (--public-key: the key that signs them; --new-key: begin another)
   verify        verify sealed days, and the recordings in a folder, offline
   root          say whose archive the folder is; --adopt takes it as it is
   apikey        create, list or revoke API keys

@@ -278,18 +278,22 @@ def root(loaded: Settings, adopt: bool) -> None:
 @main.command()
 @click.argument("channel_id", type=int, required=False)
 @click.option("--public-key", is_flag=True, help="Print the key that signs instead, for whoever is to verify.")
+@click.option("--new-key", is_flag=True, help="Begin a new key, where the old one is lost, and print it.")
 @_configured("cli")
-def manifest(loaded: Settings, channel_id: int | None, public_key: bool) -> None:
+def manifest(loaded: Settings, channel_id: int | None, public_key: bool, new_key: bool) -> None:
     """Print all sealed days of a channel, one JSON object a line."""
-    from streamrec import manifests
+    from streamrec import manifests, signing
     from streamrec.archive import proof
 
-    if public_key:
-        click.echo(proof.signed({}, manifests.signing_key(loaded.signing_key))[1])
+    if new_key:
+        click.echo(proof.published(signing.begun(loaded.signing_key)))
         return
-    if channel_id is None:
-        raise click.UsageError("Give a channel's id, or --public-key.")
+    if channel_id is None and not public_key:
+        raise click.UsageError("Give a channel's id, or --public-key, or --new-key.")
     with _database(loaded) as engine, _session(engine) as session:
+        if channel_id is None:
+            click.echo(proof.published(signing.required(session, loaded.signing_key)))
+            return
         for envelope in manifests.all_of(session, channel_id):
             click.echo(proof.canonical(envelope))
 
@@ -297,12 +301,17 @@ def manifest(loaded: Settings, channel_id: int | None, public_key: bool) -> None
 @main.command()
 @click.argument("file", type=click.File("rb"))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-@click.option("--public-key", help="The key (base64) that must have signed; without it, the one that is named.")
-def verify(file: BinaryIO, folder: Path | None, public_key: str | None) -> None:
+@click.option(
+    "--public-key",
+    "public_keys",
+    multiple=True,
+    help="The key (base64) that must have signed, or one of several; without it, the one that is named first.",
+)
+def verify(file: BinaryIO, folder: Path | None, public_keys: tuple[str, ...]) -> None:
     """Verify sealed days offline: FILE from `manifest` or the API, and the recordings in FOLDER if it is given."""
     from streamrec import verification
 
-    faults = verification.run(file, folder, public_key)
+    faults = verification.run(file, folder, public_keys)
     for fault in faults:
         click.echo(f"FAIL  {fault}")
     click.echo("Something is wrong." if faults else "Everything holds.")

@@ -6,23 +6,20 @@ What changes afterwards is told by a later manifest: a trigger takes a changed r
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import holds
+from streamrec import holds, signing
 from streamrec.archive import proof
 from streamrec.clock import now
 from streamrec.db import Session
-from streamrec.errors import NotFound, NotReady
+from streamrec.errors import NotFound
 from streamrec.models import Channel, Coverage, CoverageKind, Manifest, Recording, Withdrawal
 from streamrec.settings import Settings
 from streamrec.timeline import written
@@ -34,9 +31,9 @@ MOST: Final = 100_000  # entries of one manifest; what is beyond is in the next
 
 
 def run(settings: Settings) -> int:
-    """Seal every day of every channel that is over; how many manifests were made."""
-    key = signing_key(settings.signing_key)
+    """Seal every day of every channel that is over; how many manifests were made. Raises NotReady: no key."""
     with Session.begin() as session:
+        key = signing.required(session, settings.signing_key)
         channels = session.scalars(sa.select(Channel.id).order_by(Channel.id)).all()
     return sum(_channel(channel_id, key) for channel_id in channels)
 
@@ -181,40 +178,3 @@ def envelope(row: Manifest) -> dict[str, Any]:
     """A manifest with what proves it."""
     proofs = {"sha256": row.sha256, "signature": row.signature, "public_key": row.public_key}
     return {"manifest": json.loads(row.document), **proofs}
-
-
-# --- the key ----------------------------------------------------------------------------------------------
-
-
-def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The Ed25519 key of a PEM file, made with the first call.
-
-    Raises:
-        NotReady: the file holds something else.
-    """
-    try:
-        held = path.read_bytes()
-    except FileNotFoundError:
-        return _new_key(path)
-    try:
-        key = serialization.load_pem_private_key(held, None)
-    except (ValueError, TypeError) as error:
-        raise NotReady(f"The signing key in {path} cannot be read.") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise NotReady(f"The signing key in {path} is not an Ed25519 key.")
-    return key
-
-
-def _new_key(path: Path) -> Ed25519PrivateKey:
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    return key

@@ -13,12 +13,12 @@ from streamrec.archive import layout, proof
 from streamrec.errors import Invalid
 
 
-def run(file: BinaryIO, folder: Path | None, public_key: str | None) -> list[str]:
+def run(file: BinaryIO, folder: Path | None, public_keys: Sequence[str] = ()) -> list[str]:
     """What is wrong, in words. Raises Invalid for what is no JSON, or no key."""
-    if public_key is not None:
-        _require_key(public_key)
+    for key in public_keys:
+        _require_key(key)
     fault = None if folder is None else partial(_fault, folder)
-    return proof.verify(_envelopes(file.read()), public_key=public_key, fault=fault)
+    return proof.verify(_envelopes(file.read()), public_keys=public_keys, fault=fault)
 
 
 def _require_key(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -40,7 +40,12 @@ def linked(before: str, entries: Iterable[Document]) -> tuple[list[Document], st
 
 def signed(document: Document, key: Ed25519PrivateKey) -> tuple[str, str]:
     """The signature and the public key, in base64."""
-    return _text(key.sign(canonical(document))), _text(key.public_key().public_bytes_raw())
+    return _text(key.sign(canonical(document))), published(key)
+
+
+def published(key: Ed25519PrivateKey) -> str:
+    """The public half, in base64."""
+    return _text(key.public_key().public_bytes_raw())
 
 
 def public(text: str) -> Ed25519PublicKey:
@@ -53,11 +58,11 @@ def _text(data: bytes) -> str:
 
 
 def verify(
-    envelopes: Iterable[Envelope], *, public_key: str | None = None, fault: Fault | None = None
+    envelopes: Iterable[Envelope], *, public_keys: Collection[str] = (), fault: Fault | None = None
 ) -> list[str]:
     """What is wrong with consecutive manifests, in words; nothing if all of it holds.
 
-    `public_key` is the one that must have signed; without it, whatever the first names. `fault` looks at files.
+    One of `public_keys` must have signed; without any, the one that the first names. `fault` looks at files.
     """
     faults: list[str] = []
     before: Document | None = None
@@ -65,9 +70,9 @@ def verify(
     for number, envelope in enumerate(envelopes, 1):
         try:
             document = envelope["manifest"]
-            public_key = public_key or envelope["public_key"]
+            public_keys = public_keys or [envelope["public_key"]]
             name = f"{document['day']} (number {document['number']})"
-            found = [*_of_one(envelope, document, public_key), *_of_two(before, document)]
+            found = [*_of_one(envelope, document, public_keys), *_of_two(before, document)]
             _follow(files, document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             faults.append(f"manifest {number} has not the form of one ({type(error).__name__})")
@@ -81,13 +86,13 @@ def verify(
     return faults
 
 
-def _of_one(envelope: Envelope, document: Document, public_key: str | None) -> list[str]:
+def _of_one(envelope: Envelope, document: Document, public_keys: Collection[str | None]) -> list[str]:
     faults = []
     if document["format"] != FORMAT:
         faults.append("is of another format")
     if sha256(canonical(document)) != envelope["sha256"]:
         faults.append("is not what its hash says")
-    if not _is_signed(envelope, document, public_key):
+    if not any(_is_signed(envelope, document, key) for key in public_keys):
         faults.append("is not signed by the key")
     bare = [{name: value for name, value in entry.items() if name != "chain"} for entry in document["entries"]]
     chained, after = linked(document["chain_before"], bare)

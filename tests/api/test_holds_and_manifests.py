@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from streamrec import db, manifests
 from streamrec.archive import proof
@@ -81,9 +81,9 @@ def test_a_day_that_is_not_sealed_is_not_found(api: httpx.Client, recording_id: 
     problem(api.get("/channel/1/manifest?date=2026-13-01"), 400)
 
 
-def test_a_sealed_day_is_handed_out(api: httpx.Client, recording_id: int, tmp_path: Path) -> None:
+def test_a_sealed_day_is_handed_out(api: httpx.Client, recording_id: int) -> None:
     with db.Session.begin() as session:
-        manifests.seal(session, 1, date(2026, 11, 1), manifests.signing_key(tmp_path / "key"))
+        manifests.seal(session, 1, date(2026, 11, 1), Ed25519PrivateKey.generate())
     sealed = api.get("/channel/1/manifest?date=2026-11-01").json()
 
     assert proof.verify([sealed]) == []

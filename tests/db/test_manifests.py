@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session
 
-from streamrec import manifests, recordings, verification
+from streamrec import manifests, recordings, signing, verification
 from streamrec.archive import layout, proof
-from streamrec.errors import Invalid
+from streamrec.errors import Invalid, NotReady
 from streamrec.models import Coverage, CoverageKind, FileFormat, GapReason
 from tests import factories as make
 
@@ -54,7 +54,7 @@ class World:
 
     def faults(self, envelopes: list[dict[str, Any]] | None = None) -> list[str]:
         lines = b"\n".join(map(proof.canonical, self.sealed() if envelopes is None else envelopes))
-        return verification.run(io.BytesIO(lines), self.folder, proof.signed({}, KEY)[1])
+        return verification.run(io.BytesIO(lines), self.folder, [proof.published(KEY)])
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_file_that_was_replaced_or_removed_is_seen(world: World) -> None:
 @pytest.mark.parametrize("text", ["x", "", "not base64", "c2hvcnQ="])
 def test_what_is_no_key_is_told_as_such(text: str) -> None:
     with pytest.raises(Invalid, match="is not a key"):
-        verification.run(io.BytesIO(b"{}"), None, text)
+        verification.run(io.BytesIO(b"{}"), None, [text])
 
 
 def _changed(sealed: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
@@ -169,10 +169,43 @@ def test_a_manifest_leads_to_no_file_outside_the_folder(world: World) -> None:
     assert any("no name of the archive" in fault for fault in world.faults([sealed]))
 
 
-def test_the_key_is_made_once_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+def test_the_key_is_made_once_and_is_nobody_elses_to_read(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "keys" / "key.pem"
-    first = manifests.signing_key(path)
+    first = signing.required(session, path)
 
-    assert manifests.signing_key(path).private_bytes_raw() == first.private_bytes_raw()
+    assert signing.required(session, path).private_bytes_raw() == first.private_bytes_raw()
     assert path.stat().st_mode & 0o077 == 0
     assert json.loads(proof.canonical({"b": 1, "a": "ü"})) == {"a": "ü", "b": 1}
+
+
+def test_a_key_that_is_lost_is_not_made_anew_in_silence(world: World, tmp_path: Path) -> None:
+    world.seal(DAY)
+    path = tmp_path / "key.pem"
+    with pytest.raises(NotReady, match=r"is missing.*manifest --new-key"):
+        signing.required(world.session, path)
+
+    assert signing.fault(world.session, path)
+    signing.begun(path)
+    assert signing.fault(world.session, path) is None
+
+
+def test_a_key_that_is_there_is_never_overwritten(session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("garbage")
+
+    with pytest.raises(NotReady, match="Move it away"):
+        signing.begun(path)
+    with pytest.raises(NotReady, match="cannot be read"):
+        signing.required(session, path)
+    assert path.read_text() == "garbage"
+
+
+def test_days_of_two_keys_verify_with_both_and_not_with_one(world: World) -> None:
+    world.seal(DAY)
+    world.record(200, 260)
+    other = Ed25519PrivateKey.generate()
+    manifests.seal(world.session, world.channel_id, NEXT, other)
+
+    keys = [proof.published(KEY), proof.published(other)]
+    assert proof.verify(world.sealed(), public_keys=keys) == []
+    assert [len(proof.verify(world.sealed(), public_keys=[key])) for key in keys] == [1, 1]
