@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
 from sqlalchemy.orm import Session as OrmSession
 
-from streamrec import canary, captures, jobs
+from streamrec import canary, captures, jobs, sealing
 from streamrec.clock import now
 from streamrec.db import Session, away_as_unavailable
 from streamrec.errors import DatabaseAway
@@ -48,6 +48,7 @@ class Collector(PrometheusCollector):
                     *_jobs(session),
                     *_canary(session),
                     *_archive(session, self._settings),
+                    *_sealing(session, self._settings),
                 ]
         except DatabaseAway:
             found = []
@@ -200,3 +201,16 @@ def _archive(session: OrmSession, settings: Settings) -> Iterator[_Family]:
         ("streamrec_handover_oldest_seconds", "Since when the oldest of them waits.", late.oldest_seconds),
     ):
         yield GaugeMetricFamily(name, what, value=float(figure))
+
+
+def _sealing(session: OrmSession, settings: Settings) -> Iterator[_Family]:
+    """Whether the days that are over are sealed."""
+    found = sealing.state(session, settings)
+    age = GaugeMetricFamily("streamrec_sealed_age_seconds", "Since the end of the last sealed day.")
+    if found.age_seconds is not None:
+        age.add_metric([], found.age_seconds)
+    yield age
+    text = "Since the end of the oldest day that is over and not sealed."
+    yield GaugeMetricFamily("streamrec_sealing_late_seconds", text, value=found.late_seconds)
+    text = "0 while something keeps a day from being sealed."
+    yield GaugeMetricFamily("streamrec_sealing_ok", text, value=float(found.is_ok))

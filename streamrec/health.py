@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from streamrec import canary, captures, db, jobs, roots, schema
+from streamrec import canary, captures, db, jobs, roots, schema, sealing
 from streamrec.archive.storage import StorageAway
 from streamrec.clock import now
 from streamrec.errors import DatabaseAway
@@ -71,6 +71,7 @@ class Report:
     archive_faults: int = 0  # recordings whose bytes are not what their rows say
     canary: Check | None = None  # whether what streamrec records of itself is what it sent, if it does
     jobs: Check | None = None  # whether a job worker is there for what waits
+    sealing: Check | None = None  # whether the days that are over are sealed
     bucket: Check | None = None  # whether the bucket answers and is ours, if there is one
 
     @property
@@ -84,7 +85,7 @@ class Report:
             return "down"
         alive = [recorder for recorder in self.recorders if recorder.is_alive]
         can_write = not any(recorder.storage_fault for recorder in alive)
-        are_ok = all(check is None or check.is_ok for check in (self.canary, self.jobs, self.bucket))
+        are_ok = all(check is None or check.is_ok for check in (self.canary, self.jobs, self.sealing, self.bucket))
         is_whole = alive and can_write and are_ok and not self.archive_faults
         return "ok" if is_whole else "degraded"
 
@@ -92,7 +93,7 @@ class Report:
 AWAY = Report([Check("database", is_ok=False, detail="does not answer")])
 
 
-def probe(engine: Engine, *, ttl_seconds: float) -> Report:
+def probe(engine: Engine, settings: Settings, *, ttl_seconds: float) -> Report:
     """Ask the database; `ttl_seconds` is the age at which a heartbeat means death."""
     try:
         found, wanted = schema.current(engine), wanted_schema()
@@ -105,6 +106,7 @@ def probe(engine: Engine, *, ttl_seconds: float) -> Report:
             rows = connection.execute(_recorders()).all()
             faults = connection.scalar(sa.select(sa.func.count()).select_from(RecordingFault)) or 0
             queue = jobs.State(*connection.execute(jobs.STATE).one())
+            sealed = sealing.state(connection, settings)
             bird = canary.state(connection.execute(canary.state_query()).one_or_none(), now())
     except DatabaseAway:
         return AWAY
@@ -116,6 +118,7 @@ def probe(engine: Engine, *, ttl_seconds: float) -> Report:
         archive_faults=faults,
         canary=proof,
         jobs=Check("jobs", queue.is_ok, queue.detail),
+        sealing=Check("sealing", sealed.is_ok, sealed.detail),
     )
 
 
@@ -218,6 +221,7 @@ class Watch:
         self._at = -math.inf
         self._asked_at = 0.0
         self._asked: Future[None] | None = None
+        self._settings = settings
         self._bucket = BucketWatch(settings)
 
     async def report(self) -> Report:
@@ -250,5 +254,5 @@ class Watch:
         return self._monotonic() - self._at
 
     def _ask(self) -> None:
-        self._report = probe(self._engine, ttl_seconds=self._ttl_seconds)
+        self._report = probe(self._engine, self._settings, ttl_seconds=self._ttl_seconds)
         self._at = self._monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from streamrec.clock import now
 from streamrec.db import Session
 from streamrec.errors import NotFound
 from streamrec.models import Channel, Coverage, CoverageKind, Manifest, Recording, Withdrawal
+from streamrec.sealing import end_of
 from streamrec.settings import Settings
 from streamrec.timeline import written
 
@@ -61,11 +62,7 @@ def due(session: OrmSession, channel_id: int, at: datetime) -> date | None:
     day = (earliest - timedelta(microseconds=1)).astimezone(UTC).date()
     if last is not None:
         day = max(day, last + timedelta(days=1))
-    return day if _end(day) + GRACE <= at else None
-
-
-def _end(day: date) -> datetime:
-    return datetime.combine(day + timedelta(days=1), time(), UTC)
+    return day if end_of(day) + GRACE <= at else None
 
 
 def seal(session: OrmSession, channel_id: int, day: date, key: Ed25519PrivateKey) -> Manifest:
@@ -126,7 +123,7 @@ def _spans(session: OrmSession, channel_id: int, day: date) -> Sequence[Any]:
     statement = (
         sa.select(*columns, *file, Recording.truncated)
         .outerjoin(Recording, Recording.id == Coverage.recording_id)
-        .where(Coverage.channel_id == channel_id, Coverage.manifest_id.is_(None), Coverage.end_time <= _end(day))
+        .where(Coverage.channel_id == channel_id, Coverage.manifest_id.is_(None), Coverage.end_time <= end_of(day))
     )
     return session.execute(statement.order_by(Coverage.start_time, Coverage.id).limit(MOST)).all()
 

@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         return self.signing_key_file or self.data_dir / "signing-key.pem"
 
     @property
+    def steward_lock(self) -> Path:
+        """Held by the one recorder of the data folder that does its upkeep; there once one did."""
+        return self.run_dir / "steward.lock"
+
+    @property
     def files_dir(self) -> Path:
         """Where stored files lie."""
         return self.data_dir / "files"

@@ -53,6 +53,7 @@ def health(report: Report, version: str) -> dict[str, Any]:
         "checks": [_check(check) for check in report.checks],
         "canary": None if report.canary is None else _check(report.canary),
         "jobs": None if report.jobs is None else _check(report.jobs),
+        "sealing": None if report.sealing is None else _check(report.sealing),
         "bucket": None if report.bucket is None else _check(report.bucket),
         "archive_faults": report.archive_faults,
         "recorders": [_recorder(recorder) for recorder in report.recorders],
@@ -60,7 +61,7 @@ def health(report: Report, version: str) -> dict[str, Any]:
 
 
 def _check(check: Check) -> dict[str, Any]:
-    return {"name": check.name, "ok": check.is_ok, "detail": check.detail}
+    return {"name": check.name, "ok": check.is_ok, "detail": check.detail[:500]}
 
 
 def _recorder(state: RecorderState) -> dict[str, Any]:

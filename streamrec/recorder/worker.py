@@ -324,7 +324,7 @@ class _Worker:
             Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
             Duty("removal of objects", HANDOVER_SECONDS, partial(moving.sweep, self.settings)),
         ]
-        return Steward(duties, lock=self.settings.run_dir / "steward.lock", may_work=lambda: not self.root.fault)
+        return Steward(duties, lock=self.settings.steward_lock, may_work=lambda: not self.root.fault)
 
     async def _watch_root(self, beat: Beat) -> None:
         """See whether the archive's disk is there."""

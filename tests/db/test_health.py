@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Engine
 
-from streamrec import canary, jobs
+from streamrec import canary, jobs, manifests, sealing, signing
 from streamrec.clock import now
 from streamrec.db import Session
 from streamrec.health import Watch, probe
@@ -61,7 +63,9 @@ def proved(verdict: canary.Verdict, until: datetime) -> None:
         canary.note(session, channel_id, verdict, until)
 
 
-def test_a_canary_that_fails_turns_health_to_degraded_and_one_that_sings_does_not(engine: Engine) -> None:
+def test_a_canary_that_fails_turns_health_to_degraded_and_one_that_sings_does_not(
+    engine: Engine, settings: Settings
+) -> None:
     with Session.begin() as session:
         make.capturing(session, make.channel(session, keyname=canary.KEYNAME).id)
     found = []
@@ -71,7 +75,7 @@ def test_a_canary_that_fails_turns_health_to_degraded_and_one_that_sings_does_no
         (canary.Verdict(1250, 1, "Frame 7 is not one of the signal."), now()),
     ):
         proved(verdict, until)
-        found.append(probe(engine, ttl_seconds=6.0))
+        found.append(probe(engine, settings, ttl_seconds=6.0))
 
     assert [report.status for report in found] == ["ok", "degraded", "degraded"]
     assert [report.is_ready for report in found] == [True] * 3
@@ -79,19 +83,19 @@ def test_a_canary_that_fails_turns_health_to_degraded_and_one_that_sings_does_no
     assert found[2].canary.detail == "Frame 7 is not one of the signal."
 
 
-def test_jobs_that_wait_without_a_job_worker_turn_health_to_degraded(engine: Engine) -> None:
+def test_jobs_that_wait_without_a_job_worker_turn_health_to_degraded(engine: Engine, settings: Settings) -> None:
     with Session.begin() as session:
         make.capturing(session, make.channel(session).id)
-    found = [probe(engine, ttl_seconds=6.0)]
+    found = [probe(engine, settings, ttl_seconds=6.0)]
     with Session.begin() as session:
         jobs.create(session, JobKind.CLIP)
-    found.append(probe(engine, ttl_seconds=6.0))
+    found.append(probe(engine, settings, ttl_seconds=6.0))
     with Session.begin() as session:
         session.execute(sa.text("INSERT INTO procrastinate_workers DEFAULT VALUES"))
-    found.append(probe(engine, ttl_seconds=6.0))
+    found.append(probe(engine, settings, ttl_seconds=6.0))
     with Session.begin() as session:
         session.execute(sa.text("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 s'"))
-    found.append(probe(engine, ttl_seconds=6.0))
+    found.append(probe(engine, settings, ttl_seconds=6.0))
 
     assert [report.status for report in found] == ["ok", "degraded", "ok", "degraded"]
     assert [report.is_ready for report in found] == [True] * 4
@@ -99,10 +103,51 @@ def test_jobs_that_wait_without_a_job_worker_turn_health_to_degraded(engine: Eng
     assert found[1].jobs.detail == "No job worker is alive, and jobs wait: 1. Start one with: ./run.sh jobs"
 
 
-def test_without_a_canary_nothing_is_said_of_one(engine: Engine) -> None:
+def test_without_a_canary_nothing_is_said_of_one(engine: Engine, settings: Settings) -> None:
     with Session.begin() as session:
         make.capturing(session, make.channel(session).id)
 
-    report = probe(engine, ttl_seconds=6.0)
+    report = probe(engine, settings, ttl_seconds=6.0)
 
     assert (report.canary, report.status) == (None, "ok")
+
+
+@pytest.mark.parametrize(("hours", "is_ok"), [(-1, True), (35, True), (37, False)])
+def test_a_day_may_be_sealed_a_day_and_a_half_after_its_end(hours: int, is_ok: bool) -> None:
+    day = make.T0.date()
+    found = sealing.State(None, day, None, sealing.end_of(day) + timedelta(hours=hours))
+
+    assert (found.is_ok, found.late_seconds) == (is_ok, max(0, hours) * 3600)
+
+
+@pytest.mark.parametrize(("days_ago", "status"), [(0, "ok"), (4, "degraded")])
+def test_a_day_that_is_not_sealed_long_after_its_end_turns_health_to_degraded(
+    engine: Engine, settings: Settings, days_ago: int, status: str
+) -> None:
+    start = (now() - timedelta(days=days_ago) - make.T0).total_seconds()
+    with Session.begin() as session:
+        channel_id = make.channel(session).id
+        make.capturing(session, channel_id)
+        make.captured(session, channel_id, start - 60, start)
+
+    assert probe(engine, settings, ttl_seconds=6.0).status == status
+
+
+def test_a_lost_signing_key_turns_health_to_degraded_and_says_what_to_do(
+    engine: Engine, settings: Settings
+) -> None:
+    with Session.begin() as session:
+        channel_id = make.channel(session).id
+        make.capturing(session, channel_id)
+        make.captured(session, channel_id, 0, 60)
+        manifests.seal(session, channel_id, make.T0.date(), Ed25519PrivateKey.generate())
+    found = [probe(engine, settings, ttl_seconds=6.0)]
+    settings.steward_lock.parent.mkdir(parents=True)
+    settings.steward_lock.touch()
+    found.append(probe(engine, settings, ttl_seconds=6.0))
+
+    assert [report.status for report in found] == ["ok", "degraded"]
+    assert [report.sealing is not None and report.sealing.detail for report in found] == [
+        "The last sealed day is 2026-11-01.",
+        f"The last sealed day is 2026-11-01. The signing key {settings.signing_key} is missing. {signing.ADVICE}",
+    ]
