@@ -281,7 +281,7 @@ def root(loaded: Settings, adopt: bool) -> None:
 @click.option("--new-key", is_flag=True, help="Begin a new key, where the old one is lost, and print it.")
 @_configured("cli")
 def manifest(loaded: Settings, channel_id: int | None, public_key: bool, new_key: bool) -> None:
-    """Print all sealed days of a channel, one JSON object a line."""
+    """Print all sealed days of a channel, and then what expired since, one JSON object a line."""
     from streamrec import manifests, signing
     from streamrec.archive import proof
 
@@ -294,8 +294,8 @@ def manifest(loaded: Settings, channel_id: int | None, public_key: bool, new_key
         if channel_id is None:
             click.echo(proof.published(signing.required(session, loaded.signing_key)))
             return
-        for envelope in manifests.all_of(session, channel_id):
-            click.echo(proof.canonical(envelope))
+        for line in manifests.exported(session, channel_id):
+            click.echo(proof.canonical(line))
 
 
 @main.command()
@@ -311,11 +311,10 @@ def verify(file: BinaryIO, folder: Path | None, public_keys: tuple[str, ...]) ->
     """Verify sealed days offline: FILE from `manifest` or the API, and the recordings in FOLDER if it is given."""
     from streamrec import verification
 
-    faults = verification.run(file, folder, public_keys)
-    for fault in faults:
-        click.echo(f"FAIL  {fault}")
-    click.echo("Something is wrong." if faults else "Everything holds.")
-    sys.exit(1 if faults else 0)
+    found = verification.run(file, folder, public_keys)
+    for line in found.lines:
+        click.echo(line)
+    sys.exit(1 if found.faults else 0)
 
 
 @main.command()

@@ -171,6 +171,43 @@ def all_of(session: OrmSession, channel_id: int) -> Iterator[dict[str, Any]]:
     return map(envelope, session.scalars(statement))
 
 
+def exported(session: OrmSession, channel_id: int) -> Iterator[dict[str, Any]]:
+    """Every manifest of a channel, and what went since the last, if anything did."""
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})  # a seal in between would tear it
+    last = None
+    for last in all_of(session, channel_id):
+        yield last
+    if last is not None and (since := unsealed(session, channel_id, last)):
+        yield since
+
+
+def unsealed(session: OrmSession, channel_id: int, last: dict[str, Any]) -> dict[str, Any] | None:
+    """The list of what is gone since the last manifest; not signed, because only a seal proves."""
+    entries = _gone(session, channel_id)
+    if not entries:
+        return None
+    document = {
+        "format": proof.UNSEALED_FORMAT,
+        "channel": last["manifest"]["channel"],
+        "after": last["sha256"],
+        "told_at": written(now()),
+        "entries": entries,
+    }
+    return {"unsealed": document}
+
+
+def _gone(session: OrmSession, channel_id: int) -> list[proof.Document]:
+    """What expired, was deleted or taken back, and stands in no manifest as such yet."""
+    columns = (Coverage.uuid, Coverage.kind, Coverage.start_time, Coverage.end_time, Coverage.reason)
+    expired = sa.select(*columns, sa.null().label("path")).where(
+        Coverage.channel_id == channel_id,
+        Coverage.manifest_id.is_(None),
+        Coverage.kind == CoverageKind.EXPIRED,
+    )
+    spans = session.execute(expired.order_by(Coverage.start_time))
+    return [*map(_span, spans), *map(_withdrawal, _withdrawn(session, channel_id))]
+
+
 def envelope(row: Manifest) -> dict[str, Any]:
     """A manifest with what proves it."""
     proofs = {"sha256": row.sha256, "signature": row.signature, "public_key": row.public_key}

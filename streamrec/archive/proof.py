@@ -12,11 +12,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 FORMAT: Final = "streamrec-manifest-1"
+UNSEALED_FORMAT: Final = "streamrec-unsealed-1"
 BEGINNING: Final = "0" * 64
 Document = dict[str, Any]
 Envelope = Mapping[str, Any]
-Fault = Callable[[Mapping[str, Any]], str | None]
-"""What is wrong with the file of a recording, given as it stands in an entry."""
+Fault = Callable[[str, Mapping[str, Any]], str | None]
+"""What is wrong with the file of a recording, given the entry's UUID and the recording as it stands in there."""
 
 
 def canonical(value: Any) -> bytes:
@@ -82,7 +83,7 @@ def verify(
     if before is None and not faults:
         faults.append("there is no manifest")
     if fault is not None:
-        faults += [f"{file['path']}: {told}" for file in files.values() if (told := fault(file))]
+        faults += [f"{file['path']}: {told}" for uuid, file in files.items() if (told := fault(uuid, file))]
     return faults
 
 

@@ -14,9 +14,10 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from streamrec import manifests, recordings, signing, verification
+from streamrec import db, manifests, recordings, signing, verification
 from streamrec.archive import layout, proof
 from streamrec.errors import Invalid, NotReady
 from streamrec.models import Coverage, CoverageKind, FileFormat, GapReason
@@ -52,9 +53,23 @@ class World:
     def sealed(self) -> list[dict[str, Any]]:
         return list(manifests.all_of(self.session, self.channel_id))
 
-    def faults(self, envelopes: list[dict[str, Any]] | None = None) -> list[str]:
-        lines = b"\n".join(map(proof.canonical, self.sealed() if envelopes is None else envelopes))
+    def exported(self) -> list[dict[str, Any]]:
+        """As `./run.sh manifest` prints them; its transaction can begin no snapshot here, where one is open."""
+        return [
+            *self.sealed(),
+            *filter(None, [manifests.unsealed(self.session, self.channel_id, self.sealed()[-1])]),
+        ]
+
+    def found(self, envelopes: list[dict[str, Any]]) -> verification.Found:
+        lines = b"\n".join(map(proof.canonical, envelopes))
         return verification.run(io.BytesIO(lines), self.folder, [proof.published(KEY)])
+
+    def faults(self, envelopes: list[dict[str, Any]] | None = None) -> list[str]:
+        return self.found(self.sealed() if envelopes is None else envelopes).faults
+
+    def expire(self) -> None:
+        key = recordings.delete(self.session, self.first)[0]
+        (self.folder / key).unlink()
 
 
 @pytest.fixture
@@ -82,8 +97,7 @@ def test_a_day_is_due_an_hour_after_its_end_and_once(world: World) -> None:
 def test_a_deletion_after_the_seal_is_a_later_entry_and_no_edit(world: World) -> None:
     world.seal(DAY)
     before = world.sealed()
-    key = recordings.delete(world.session, world.first)[0]
-    (world.folder / key).unlink()
+    world.expire()
     world.seal(NEXT)
     later = world.sealed()
 
@@ -108,9 +122,69 @@ def test_a_file_that_was_replaced_or_removed_is_seen(world: World) -> None:
     first.write_bytes(MEDIA[::-1])
     second.unlink()
 
-    assert [fault.rpartition(": ")[2] for fault in world.faults()] == [
+    sealed_at = world.sealed()[0]["manifest"]["sealed_at"]
+    assert [fault.partition(": ")[2] for fault in world.faults()] == [
         "is not the file that was sealed",
-        "is missing",
+        f"is missing; it may have expired since the last seal at {sealed_at}",
+    ]
+
+
+def test_what_expired_since_the_last_seal_is_a_note_and_no_fault(world: World) -> None:
+    world.seal(DAY)
+    world.expire()
+    found = world.found(world.exported())
+
+    assert found.faults == []
+    assert [note.partition(": ")[2] for note in found.notes] == ["expired since, not yet sealed"]
+    assert found.lines[-1] == "Everything holds."
+
+
+def test_what_is_printed_is_of_one_moment_the_days_and_the_list_behind_them(engine: Engine) -> None:
+    with db.Session.begin() as session:
+        channel_id = make.channel(session).id
+        recording_id = make.captured(session, channel_id, 0, 60).id
+        manifests.seal(session, channel_id, DAY, KEY)
+    with db.Session.begin() as session:
+        recordings.delete(session, recording_id)
+    with db.Session.begin() as session:
+        sealed, since = manifests.exported(session, channel_id)
+
+    assert since["unsealed"]["after"] == sealed["sha256"]
+    assert [entry["kind"] for entry in since["unsealed"]["entries"]] == ["expired"]
+
+
+def test_a_list_of_what_is_gone_excuses_no_other_file_and_no_altered_one(world: World) -> None:
+    world.seal(DAY)
+    world.expire()
+    (other,) = world.folder.rglob("*.mp3")
+    other.write_bytes(MEDIA[::-1])
+    altered = world.faults(world.exported())
+    other.unlink()
+
+    assert [len(altered), len(world.faults(world.exported()))] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({"after": "0"}, "does not follow"), ({"entries": 7}, "has not the form")]
+)
+def test_a_list_that_is_another_days_or_none_is_a_fault(world: World, change: dict[str, Any], told: str) -> None:
+    world.seal(DAY)
+    world.expire()
+    *sealed, last = world.exported()
+
+    assert any(told in fault for fault in world.faults([*sealed, {"unsealed": {**last["unsealed"], **change}}]))
+
+
+def test_what_was_left_off_at_the_beginning_is_told(world: World) -> None:
+    for day in range(3):
+        world.record(200 + 100 * day, 260 + 100 * day)
+        world.seal(DAY + timedelta(days=day))
+
+    assert world.found(world.sealed()).extent == [
+        f"Looked at the days 2026-11-01 (number 1) to 2026-11-03 (number 3) of the channel {world.channel_id}."
+    ]
+    assert world.found(world.sealed()[1:]).extent[1:] == [
+        "What was sealed before number 2 was not given, and not looked at."
     ]
 
 
