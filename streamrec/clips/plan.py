@@ -69,12 +69,16 @@ class Plan:
 
 
 def planned(sources: Iterable[Source], window: Span) -> Plan:
-    """The plan of `window` over recordings that do not overlap; others are left out."""
+    """The plan of `window` over recordings that do not overlap; others are left out.
+
+    So is one that ends within a SEAM of the beginning: nothing begins in there, and an instant that the API
+    showed is cut off to milliseconds.
+    """
     parts: list[Take | Span] = []
     cursor = window.start
     for source in sorted(sources, key=lambda source: source.span):
         wanted = source.span.clipped(window)
-        if wanted is None or wanted.start < cursor:
+        if wanted is None or wanted.start < cursor or source.span.end - window.start < SEAM:
             continue
         if wanted.start - cursor > SEAM:
             parts.append(Span(cursor, wanted.start))

@@ -60,6 +60,19 @@ def test_the_parts_are_the_window(sources: list[Source], window: Span) -> None:
     assert taken == sum((span.duration for span in clipped if span is not None), timedelta())
 
 
+def test_the_start_time_that_the_api_shows_takes_in_nothing_of_the_recording_before() -> None:
+    """It is cut off to milliseconds, and so lies in the one before."""
+    seam = at(1000) + timedelta(microseconds=456)
+    before, wanted = source(1, 0, 1000), source(2, 1001, 2000)
+    before = replace(before, span=Span(before.span.start, seam))
+    wanted = replace(wanted, span=Span(seam, wanted.span.end))
+
+    plan = planned([before, wanted], Span(at(1000), at(2000)))
+
+    assert [(take.source.recording_id, take.is_whole) for take in plan.takes] == [(2, True)]
+    assert plan.holes == []
+
+
 @given(archives(), windows())
 def test_a_recording_inside_the_window_is_taken_whole(sources: list[Source], window: Span) -> None:
     for take in planned(sources, window).takes:
