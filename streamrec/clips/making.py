@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -115,7 +115,15 @@ class Making:
             self._join(part)
         else:
             self._convert(part, recipe)
+        self._count_lead(recipe)
         return recipe
+
+    def _count_lead(self, recipe: Recipe) -> None:
+        """What is before the range and in the file is told as in it; MP4 alone can skip pictures."""
+        first = self.cuts[0]
+        is_copied = recipe.coding is None or recipe.coding.video == "copy"
+        if is_copied and self.format is not ClipFormat.MP4:
+            self.cuts[0] = replace(first, start=first.start - first.lead, lead=timedelta())
 
     @property
     def _fills(self) -> bool:
@@ -286,7 +294,8 @@ class Making:
 
     @property
     def _start(self) -> datetime:
-        return self.clip.start_time if self._fills else self.cuts[0].start
+        start = self.cuts[0].start
+        return min(self.clip.start_time, start) if self._fills else start
 
     def _origin(self) -> dict[str, Any]:
         """Where the clip comes from: recordings, hashes, the bytes taken of each, gaps, and what made it."""

@@ -195,6 +195,21 @@ def test_a_television_clip_begins_between_key_pictures_by_an_edit_list(settings:
     assert manifest_of(path)["lossless"]
 
 
+@pytest.mark.parametrize("wanted", [ClipFormat.TS, ClipFormat.MKV])
+def test_what_is_in_a_file_before_the_range_is_told_as_in_it(settings: Settings, wanted: ClipFormat) -> None:
+    channel_id = a_channel(type="TV")
+    recorded(settings, channel_id, "tv.ts")
+
+    path = made(settings, channel_id, 1.52, 4.52, format=wanted)
+
+    seconds, told = only_clip().seconds, manifest_of(path)
+    assert seconds > 3.1
+    assert seconds == pytest.approx(len(pictures_of(path)) / 25, abs=0.1)
+    begins = datetime.fromisoformat(told["start_time"])
+    assert (datetime.fromisoformat(told["end_time"]) - begins).total_seconds() == pytest.approx(seconds, abs=0.01)
+    assert told["recordings"][0]["start_time"] == told["start_time"]
+
+
 def test_an_exact_clip_is_coded_anew_from_the_instant_itself(settings: Settings) -> None:
     channel_id = a_channel(type="TV")
     recorded(settings, channel_id, "tv.ts")
