@@ -19,6 +19,8 @@ from starlette.concurrency import run_in_threadpool
 
 from streamrec import db, events, health
 from streamrec import settings as configuration
+from streamrec.archive.admission import Admission
+from streamrec.archive.places import Reading
 from streamrec.errors import Unavailable
 from streamrec.files import keeping
 from streamrec.handlers._calls import CallsMiddleware, Threads
@@ -75,12 +77,13 @@ def _lifespan(settings: Settings, threads: Threads) -> Any:
         engine = db.connect(settings, application="streamrec-api")
         watch = health.Watch(settings)
         watch.refresh()
-        studio = Studio(settings)
+        reading = Reading(settings, opened=Admission(watch.bucket.trouble).bucket)
+        studio = Studio(settings, reading)
         tidying = asyncio.create_task(_tidy(settings, studio))
         hub = events.Hub(settings)
         hub.open()
         try:
-            yield {"watch": watch, "events": hub, "studio": studio}
+            yield {"watch": watch, "events": hub, "studio": studio, "reading": reading}
         finally:
             tidying.cancel()
             hub.close()

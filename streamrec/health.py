@@ -18,6 +18,8 @@ from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from streamrec import canary, captures, db, jobs, roots, schema, sealing
+from streamrec.archive import places
+from streamrec.archive.places import Reading
 from streamrec.archive.storage import StorageAway
 from streamrec.clock import now
 from streamrec.errors import DatabaseAway
@@ -30,6 +32,8 @@ WAIT_SECONDS = 0.03  # how long a request waits for a newer one
 LONGEST_WAIT_SECONDS = 1.0  # where no older one says anything: just after the start, or when nobody asked for long
 PROBE_TIMEOUT_SECONDS = 1.0
 BUCKET_SECONDS = 15.0  # between two looks at the bucket
+AWAY_BUCKET_SECONDS = 5.0  # the same while it is away: clients are refused until it is seen again
+BUCKET_STALE_SECONDS = 60.0  # what was seen so long ago says nothing any more
 LOST_FOR = sa.text("interval '1 hour'")  # a recorder that fell silent is listed as long as this
 
 wanted_schema = cache(schema.wanted)
@@ -176,14 +180,33 @@ def _recorder(row: Row[Any], ttl_seconds: float) -> RecorderState:
 
 
 class BucketWatch:
-    """Looks at the bucket now and then, in a thread that nobody waits for: a look may take half a minute."""
+    """Looks at the bucket now and then, in a thread that nobody waits for: a look may take some seconds."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.found: Check | None = None
-        self._settings = settings
+    def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._reading = Reading(settings, opened=places.hasty_bucket)
+        self._monotonic = monotonic
+        self._seen: Check | None = None
+        self._at = monotonic()
         self._over = threading.Event()
-        if settings.s3_bucket is not None:
+        self._is_on = settings.s3_bucket is not None
+
+    def start(self) -> None:
+        """Begin to look, if there is a bucket."""
+        if self._is_on:
             threading.Thread(target=self._run, name="bucket", daemon=True).start()
+
+    @property
+    def found(self) -> Check | None:
+        """What was seen last; None before the first look."""
+        if self._is_on and self._is_stale():
+            return Check("bucket", is_ok=False, detail="could not be looked at for a minute")
+        return self._seen
+
+    def trouble(self) -> str | None:
+        """Why it would be in vain to ask the bucket; None if nothing speaks against it."""
+        if self._seen is None or self._seen.is_ok or self._is_stale():
+            return None
+        return self._seen.detail
 
     def close(self) -> None:
         """Look no more."""
@@ -191,18 +214,25 @@ class BucketWatch:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            self._look()
-            self._over.wait(BUCKET_SECONDS)
+            self.look()
+            self._over.wait(AWAY_BUCKET_SECONDS if self.trouble() else BUCKET_SECONDS)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look now; how it is, is in `found` then."""
         try:
-            roots.require_bucket(self._settings)
+            roots.require_bucket(self._reading)
         except StorageAway as exc:
-            self.found = Check("bucket", is_ok=False, detail=exc.detail)
+            self._note(Check("bucket", is_ok=False, detail=exc.detail))
         except SQLAlchemyError:
             return  # what the bucket should say is not known; the database's own check tells
         else:
-            self.found = Check("bucket", is_ok=True, detail="answers")
+            self._note(Check("bucket", is_ok=True, detail="answers"))
+
+    def _note(self, check: Check) -> None:
+        self._seen, self._at = check, self._monotonic()
+
+    def _is_stale(self) -> bool:
+        return self._monotonic() - self._at > BUCKET_STALE_SECONDS
 
 
 class Watch:
@@ -222,7 +252,8 @@ class Watch:
         self._asked_at = 0.0
         self._asked: Future[None] | None = None
         self._settings = settings
-        self._bucket = BucketWatch(settings)
+        self.bucket = BucketWatch(settings)
+        self.bucket.start()
 
     async def report(self) -> Report:
         """The state of at most a few seconds ago, within about 50 ms; within 1 s if nobody asked for as long."""
@@ -232,7 +263,7 @@ class Watch:
             await asyncio.wait([answer], timeout=max(left, WAIT_SECONDS))
         if self._report is None or self._is_stale():
             return AWAY
-        return replace(self._report, bucket=self._bucket.found)
+        return replace(self._report, bucket=self.bucket.found)
 
     def refresh(self) -> Future[None]:
         """Ask, unless that is being done already."""
@@ -243,7 +274,7 @@ class Watch:
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""
-        self._bucket.close()
+        self.bucket.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 

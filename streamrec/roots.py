@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from streamrec import db
 from streamrec.archive import places, root
 from streamrec.archive.files import Tree
+from streamrec.archive.places import Reading
 from streamrec.archive.root import Identity
 from streamrec.archive.storage import Storage, StorageAway
 from streamrec.clock import now
@@ -117,21 +118,21 @@ def bucket(settings: Settings) -> Storage:
     return store
 
 
-def require_bucket(settings: Settings) -> None:
+def require_bucket(reading: Reading) -> None:
     """Raises StorageAway if the bucket does not answer or is not this database's; it leaves no mark."""
     database, is_marked = _expected()
-    said = _said(places.bucket(settings), bucket_mark(settings))
+    said = _said(reading.bucket(), bucket_mark(reading.settings))
     if said != database and (is_marked or said is not None):
-        raise _not_ours(settings)
+        raise _not_ours(reading.settings)
 
 
 @contextmanager
-def proving_bucket(settings: Settings) -> Iterator[None]:
+def proving_bucket(reading: Reading) -> Iterator[None]:
     """FileNotFoundError of an object becomes StorageAway if the bucket is not proved to be this database's."""
     try:
         yield
     except FileNotFoundError:
-        require_bucket(settings)
+        require_bucket(reading)
         raise
 
 

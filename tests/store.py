@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,32 @@ def faulty(endpoint: str, fault: str) -> Iterator[str]:
     finally:
         front.shutdown()
         front.server_close()
+
+
+@contextmanager
+def hanging() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def stalling(beginning: bytes) -> Iterator[str]:
+    """The address of a server that answers once, with the beginning of ten bytes, and then falls silent."""
+    told = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\n"
+    head = f'{told}ETag: "a"\r\nLast-Modified: Thu, 26 Nov 2026 22:00:00 GMT\r\n\r\n'
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection = listener.accept()[0]
+            with connection:
+                connection.sendall(head.encode() + beginning)
+                over.wait(60)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
 
 
 def _is_about_the_whole(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
@@ -28,7 +28,7 @@ class Placed(Protocol):
     def object_key(self) -> str | None: ...
 
 
-def bucket(settings: Settings) -> Storage:
+def bucket(settings: Settings, *, is_hasty: bool = False) -> Storage:
     """The bucket of the settings. Raises StorageAway if they name none."""
     if settings.s3_bucket is None:
         raise StorageAway("It lies in a bucket, and the settings name none (s3_bucket).")
@@ -41,24 +41,36 @@ def bucket(settings: Settings) -> Storage:
             settings.s3_access_key,
             secret.get_secret_value() if secret else None,
             settings.s3_path_style,
-        )
+        ),
+        is_hasty=is_hasty,
     )
+
+
+def hasty_bucket(settings: Settings) -> Storage:
+    """The bucket of the settings, for who must not wait long. Raises StorageAway if they name none."""
+    return bucket(settings, is_hasty=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Reads an instance's recordings. Its methods raise FileNotFoundError, StorageAway, or OSError as disks do.
 
-    With a `tree`, what lies here is read in that folder, wherever its path may lead meanwhile.
+    With a `tree`, what lies here is read in that folder, wherever its path may lead meanwhile. `opened` opens
+    the bucket; one for what clients wait for gives up sooner.
     """
 
     settings: Settings
     tree: Tree | None = None
+    opened: Callable[[Settings], Storage] = bucket
+
+    def bucket(self) -> Storage:
+        """The bucket as this reads it. Raises StorageAway if the settings name none."""
+        return self.opened(self.settings)
 
     def read(self, row: Placed, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start` on."""
         if row.store is Store.S3:
-            return bucket(self.settings).read(_object(row), start, length)
+            return self.bucket().read(_object(row), start, length)
         descriptor = self._opened(row)
         try:
             return os.pread(descriptor, length, start)
@@ -68,13 +80,17 @@ class Reading:
     def stream(self, row: Placed, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes `[start, end)` in chunks."""
         if row.store is Store.S3:
-            return bucket(self.settings).stream(_object(row), start, end)
+            return self.bucket().stream(_object(row), start, end)
         return _chunks(self._opened(row), start, end)
+
+    def chunks(self, row: Placed, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes `[start, end)` of what lies in the bucket, on the event loop."""
+        return self.bucket().chunks(_object(row), start, end)
 
     def size(self, row: Placed) -> int | None:
         """Bytes; None if it is not there."""
         if row.store is Store.S3:
-            return bucket(self.settings).size(_object(row))
+            return self.bucket().size(_object(row))
         try:
             descriptor = self._opened(row)
         except (FileNotFoundError, NotADirectoryError):
@@ -95,7 +111,7 @@ class Reading:
         if row.store is not Store.S3:
             return None
         lifetime = timedelta(seconds=self.settings.media_redirect_seconds)
-        return bucket(self.settings).presigned(_object(row), lifetime)
+        return self.bucket().presigned(_object(row), lifetime)
 
 
 def _object(row: Placed) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 PART_BYTES: Final = 8 << 20
 CONCURRENT_PARTS: Final = 4
 CHUNK_BYTES: Final = 1 << 20
+LIVE_CHUNK_BYTES: Final = 1 << 16  # so small that a slow bucket is not taken for one that hangs
 LONGEST_SIGNATURE: Final = timedelta(days=7)  # of AWS Signature Version 4
+PATIENT: Final = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=120)}
+HASTY: Final = {
+    "connect_timeout": timedelta(seconds=2),
+    "read_timeout": timedelta(seconds=5),  # up to the first byte, and from one to the next
+    "timeout": timedelta(days=1),  # of an answer as a whole: its reader may be slow
+}
 
 
 class StorageAway(Unavailable):
@@ -62,6 +69,10 @@ class Storage(Protocol):
 
     def stream(self, name: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes `[start, end)` in chunks. Raises FileNotFoundError with the first."""
+        ...
+
+    def chunks(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """As `stream`, on the event loop: whoever waits holds no thread. There must be bytes `[start, end)`."""
         ...
 
     def size(self, name: str) -> int | None:
@@ -118,6 +129,12 @@ class _Objects:
             for chunk in obstore.get(self._store, name, options={"range": (start, until)}).stream(CHUNK_BYTES):
                 yield bytes(chunk)
 
+    async def chunks(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        with _told():
+            found = await obstore.get_async(self._store, name, options={"range": (start, end)})
+            async for chunk in found.stream(LIVE_CHUNK_BYTES):
+                yield bytes(chunk)
+
     def size(self, name: str) -> int | None:
         try:
             return self._size(name)
@@ -154,22 +171,25 @@ def folder(path: Path) -> Storage:
 
 
 @lru_cache(maxsize=8)
-def bucket(where: Bucket) -> Storage:
-    """A bucket. What is sent has a SHA-256 that the store checks. Connections are kept between calls."""
+def bucket(where: Bucket, *, is_hasty: bool = False) -> Storage:
+    """A bucket. What is sent has a SHA-256 that the store checks. Connections are kept between calls.
+
+    A hasty one gives up after seconds where nothing comes: it is for what clients wait for.
+    """
     store = S3Store(
         where.name,
         region=where.region,
         virtual_hosted_style_request=not where.is_path_style,
         checksum_algorithm="SHA256",
-        client_options={
-            "allow_http": bool(where.endpoint and where.endpoint.startswith("http://")),
-            "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(seconds=120),
-        },
-        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=20)},
+        client_options=_client(where, HASTY if is_hasty else PATIENT),
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=1 if is_hasty else 20)},
         config=_given(where),
     )
     return _Objects(store)
+
+
+def _client(where: Bucket, patience: dict[str, timedelta]) -> Any:  # obstore's types lack read_timeout
+    return {"allow_http": bool(where.endpoint and where.endpoint.startswith("http://")), **patience}
 
 
 def _given(where: Bucket) -> S3Config:

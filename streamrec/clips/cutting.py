@@ -71,7 +71,7 @@ class Recordings:
         if source.store is Store.LOCAL:
             return self.archive.open(source.key)
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            with roots.proving_bucket(self.reading.settings):
+            with roots.proving_bucket(self.reading):
                 file.writelines(self.reading.stream(source))
             file.flush()
             return os.dup(file.fileno())

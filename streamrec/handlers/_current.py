@@ -7,6 +7,7 @@ from typing import Any, cast
 from connexion.context import context, scope
 from starlette.types import Scope
 
+from streamrec.archive.places import Reading
 from streamrec.events import Hub
 from streamrec.health import Watch
 from streamrec.pictures.studio import Studio
@@ -68,6 +69,11 @@ def watch() -> Watch:
 def events() -> Hub:
     """Who passes on what happens; the app's lifespan put it there."""
     return cast("Hub", scope["state"]["events"])
+
+
+def reading() -> Reading:
+    """What reads recordings for clients; the app's lifespan put it there."""
+    return cast("Reading", scope["state"]["reading"])
 
 
 def studio() -> Studio:

@@ -150,7 +150,7 @@ def passed_on(reading: Reading, row: Row, *, media_type: str | None, filename: s
     """
     tag, is_head = _query.etag(row.sha256), request.method == "HEAD"
     if reading.size(row) is None:
-        roots.require_bucket(reading.settings)
+        roots.require_bucket(reading)
         raise gone
     start, end = _span(row.size_bytes, tag)
     headers = {
@@ -165,15 +165,14 @@ def passed_on(reading: Reading, row: Row, *, media_type: str | None, filename: s
     is_part = end - start < row.size_bytes
     if is_part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
-    content = iter(()) if is_head else reading.stream(row, start, end)
+    content = iter(()) if is_head else reading.chunks(row, start, end)
     return StreamingResponse(content, 206 if is_part else 200, headers=headers, media_type=media_type)
 
 
 def kept(row: Row, folder: Path, key: str, media_type: str, filename: str, gone: Gone) -> Response | None:
     """What lies in `folder` under `key`, or in the bucket, as `row` says; None if the folder has no such file."""
     if row.store is Store.S3:
-        reading = Reading(_current.settings())
-        return stored(reading, row, media_type=media_type, filename=filename, gone=gone)
+        return stored(_current.reading(), row, media_type=media_type, filename=filename, gone=gone)
     path = located(folder, key)
     if path is None:
         return None

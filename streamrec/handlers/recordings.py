@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from streamrec import channels, deletion, recordings, scrub
-from streamrec.archive.places import Reading
 from streamrec.db import Session
 from streamrec.errors import Lost, NotFound
 from streamrec.handlers import _current, _media, _present, _query, _reply
@@ -135,7 +134,7 @@ def _sent(row: Row, name: str) -> Reply:
     media_type = _present.media_type(row.format, row.codecs)
     if row.store is Store.S3:
         gone = _media.lost(Loss.MISSING, recording_id=recording_id)
-        return _media.stored(Reading(_current.settings()), row, media_type=media_type, filename=name, gone=gone)
+        return _media.stored(_current.reading(), row, media_type=media_type, filename=name, gone=gone)
     path = _media.located(_current.settings().archive_dir, row.path)
     if path is None:
         return _moved(recording_id)

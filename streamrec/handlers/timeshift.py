@@ -9,7 +9,6 @@ from uuid import UUID
 from starlette.responses import Response
 
 from streamrec import channels, indexes
-from streamrec.archive.places import Reading
 from streamrec.clock import now
 from streamrec.db import Session
 from streamrec.errors import Denied, Gone, Invalid, NotFound
@@ -80,7 +79,7 @@ def _sent(row: Media) -> Reply | None:
         gone = _media.lost(Loss.MISSING, recording_id=row.id)
         # No redirect: pages may not follow one to another origin, and players would send their key along to it.
         return _media.passed_on(
-            Reading(settings), cast("Any", row), media_type=media_type, filename=name, gone=gone
+            _current.reading(), cast("Any", row), media_type=media_type, filename=name, gone=gone
         )
     descriptor = reading.opened(settings.archive_dir, row.path)
     if descriptor is None:
@@ -147,12 +146,12 @@ def _planned(channel_id: int, span: Span, *, is_live: bool) -> Plan:
     with Session.begin() as session:
         channels.require(session, channel_id)
         found = catalogue.shelf(session, channel_id, span)
-    indexed = catalogue.measured(found, settings)
+    indexed = catalogue.measured(found, _current.reading())
     if indexed:
         with Session.begin() as session:
             for recording_id, index in indexed.items():
                 indexes.add(session, recording_id, index)
-        catalogue.require_all(found, indexed, settings)
+        catalogue.require_all(found, indexed, _current.reading())
     sources = catalogue.sources(found, settings.archive_dir, indexed)
     return plan(sources, span, gap_until=found.gap_until if is_live else None)
 

@@ -33,10 +33,10 @@ _PATIENCE_SECONDS: Final = 20.0  # of one request; what it has made until then i
 class Studio:
     """One in each API worker. `close` it in the end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reading: Reading) -> None:
         self.cache = Cache(settings.cache_dir)
         self._archive_dir = settings.archive_dir
-        self._reading = Reading(settings)
+        self._reading = reading
         self._decoders = Decoders(_CHILDREN)
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class Studio:
             yield [Stretch(self._archive_dir / row.path, start, length) for start, length in ranges]
             return
         with tempfile.NamedTemporaryFile() as copy:
-            with roots.proving_bucket(self._reading.settings):
+            with roots.proving_bucket(self._reading):
                 for start, length in ranges:
                     copy.writelines(self._reading.stream(row, start, start + length))
             copy.flush()

@@ -30,7 +30,6 @@ from streamrec.models import (
     RecordingIndex,
     Store,
 )
-from streamrec.settings import Settings
 from streamrec.timeline import Span
 from streamrec.timeshift import measuring, reading
 from streamrec.timeshift.plan import Source
@@ -242,7 +241,7 @@ def media(session: Session, channel_id: int, uuid: UUID) -> Media:
 # --- what the files add -----------------------------------------------------------------------------------
 
 
-def measured(found: Shelf, settings: Settings) -> dict[int, Index]:
+def measured(found: Shelf, archive: Reading) -> dict[int, Index]:
     """The indexes of those recordings that lack one, by id. Blocks; call it outside a transaction.
 
     Raises:
@@ -252,7 +251,7 @@ def measured(found: Shelf, settings: Settings) -> dict[int, Index]:
     indexed: dict[int, Index] = {}
     for row in found.closed:
         if _KEPT.source(row) is None and time.monotonic() < deadline:
-            index = _measured(row, Reading(settings))
+            index = _measured(row, archive)
             if index is not None:
                 indexed[row.id] = index
     return indexed
@@ -295,8 +294,8 @@ def _growing(rows: Iterable[indexes.Open], archive_dir: Path) -> Source | None:
     return None
 
 
-def require_all(found: Shelf, indexed: dict[int, Index], settings: Settings) -> None:
+def require_all(found: Shelf, indexed: dict[int, Index], archive: Reading) -> None:
     """Raises Unavailable if a recording that has a file still lacks its index."""
     missing = [row for row in found.closed if _KEPT.source(row) is None and row.id not in indexed]
-    if any(Reading(settings).size(row) for row in missing[-1:]):
+    if any(archive.size(row) for row in missing[-1:]):
         raise Unavailable("These recordings are being indexed for playing; try again.", recordings=len(missing))

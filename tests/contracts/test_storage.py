@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -70,6 +72,15 @@ def test_a_range_is_read_as_far_as_there_is_one(store: Storage, start: int, leng
     assert b"".join(store.stream(NAME, start, start + length)) == expected
 
 
+def test_chunks_for_the_event_loop_are_the_bytes_asked_for(store: Storage) -> None:
+    data = bytes(range(256)) * 1000
+    store.put(NAME, data)
+    got: list[bytes] = []
+    asyncio.run(_gathered(store.chunks(NAME, 5, 200_005), got))
+
+    assert b"".join(got) == data[5:200_005]
+
+
 def test_what_is_not_there_is_not_found(store: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         store.read(NAME, 0, 1)
@@ -129,3 +140,32 @@ def test_a_store_that_is_away_says_so_without_its_secrets() -> None:
     said = f"{refused.value.detail} {away!r}"
     assert server.SECRET_KEY not in said
     assert "127.0.0.1" not in said
+
+
+def test_a_hasty_bucket_that_hangs_is_soon_away() -> None:
+    with server.hanging() as address:
+        hasty = storage.bucket(_bucket_at(address), is_hasty=True)
+        began = time.monotonic()
+        with pytest.raises(StorageAway):
+            hasty.size(NAME)
+
+    assert time.monotonic() - began < 15
+
+
+def test_an_answer_that_stalls_ends_after_what_came() -> None:
+    with server.stalling(b"0123") as address:
+        chunks = storage.bucket(_bucket_at(address), is_hasty=True).chunks(NAME, 0, 10)
+        got: list[bytes] = []
+        with pytest.raises(StorageAway):
+            asyncio.run(_gathered(chunks, got))
+
+    assert b"".join(got) in {b"", b"0123"}
+
+
+def _bucket_at(address: str) -> Bucket:
+    return Bucket("b", address, access_key=server.ACCESS_KEY, secret_key=server.SECRET_KEY)
+
+
+async def _gathered(chunks: AsyncIterator[bytes], into: list[bytes]) -> None:
+    async for chunk in chunks:
+        into.append(chunk)

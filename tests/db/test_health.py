@@ -12,12 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Engine
 
 from streamrec import canary, jobs, manifests, sealing, signing
+from streamrec.archive.storage import Bucket
 from streamrec.clock import now
 from streamrec.db import Session
-from streamrec.health import Watch, probe
+from streamrec.health import BUCKET_STALE_SECONDS, BucketWatch, Watch, probe
 from streamrec.models import Channel, JobKind
 from streamrec.settings import Settings
 from tests import factories as make
+from tests import store as server
+from tests.goods import kept_in
 
 
 def test_a_database_that_takes_a_moment_is_not_away_because_nobody_asked_for_long(
@@ -151,3 +154,41 @@ def test_a_lost_signing_key_turns_health_to_degraded_and_says_what_to_do(
         "The last sealed day is 2026-11-01.",
         f"The last sealed day is 2026-11-01. The signing key {settings.signing_key} is missing. {signing.ADVICE}",
     ]
+
+
+def at(settings: Settings, address: str) -> Settings:
+    """Settings with a bucket at an address."""
+    key = {"access_key": server.ACCESS_KEY, "secret_key": server.SECRET_KEY}
+    return kept_in(settings, Bucket("archive", address, **key))
+
+
+def test_a_bucket_that_hangs_is_soon_seen_to_be_away(settings: Settings, engine: Engine) -> None:
+    with server.hanging() as address:
+        watch = BucketWatch(at(settings, address))
+        watch.look()
+
+    assert watch.found is not None
+    assert (watch.found.is_ok, watch.trouble()) == (False, watch.found.detail)
+
+
+def test_what_was_seen_of_the_bucket_long_ago_says_nothing_any_more(settings: Settings, engine: Engine) -> None:
+    clock = [0.0]
+    watch = BucketWatch(at(settings, "http://127.0.0.1:1"), monotonic=lambda: clock[0])
+    watch.look()
+    seen = watch.trouble()
+    clock[0] += BUCKET_STALE_SECONDS + 1
+
+    assert (seen is not None, watch.trouble()) == (True, None)
+    assert watch.found is not None
+    assert (watch.found.is_ok, watch.found.detail) == (False, "could not be looked at for a minute")
+
+
+def test_a_first_look_at_the_bucket_that_never_ends_turns_health_to_degraded(settings: Settings) -> None:
+    clock = [0.0]
+    watch = BucketWatch(at(settings, "http://127.0.0.1:1"), monotonic=lambda: clock[0])
+    at_first = watch.found
+    clock[0] += BUCKET_STALE_SECONDS + 1
+
+    assert at_first is None
+    assert watch.found is not None
+    assert not watch.found.is_ok
