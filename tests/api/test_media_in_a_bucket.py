@@ -232,6 +232,22 @@ def test_in_a_bucket_that_is_not_proved_ours_nothing_is_gone(
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:streamrec:problem:storage-away")
 
 
+@KINDS
+@pytest.mark.parametrize("fault", ["away", "another", "emptied"])
+def test_nobody_is_sent_to_a_bucket_that_is_known_not_to_be_of_use(
+    settings: Settings, endpoint: str, kind: str, fault: str
+) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open", media_redirect=True)
+    with serving(changed):
+        path = placed(changed, kind)
+    with serving(not_ours(changed, endpoint, fault)) as api:
+        reason = looked_at(api)["bucket"]["detail"]
+        answer = api.get(path, follow_redirects=False)
+
+    assert (answer.status_code, answer.json()["detail"]) == (503, reason)
+    assert "retry-after" in answer.headers
+
+
 def test_neither_is_a_picture_of_what_lies_there(settings: Settings, endpoint: str) -> None:
     changed = kept_in(settings, server.new_bucket(endpoint), auth="open")
     with serving(changed) as api:
