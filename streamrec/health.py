@@ -188,17 +188,16 @@ class BucketWatch:
         self._seen: Check | None = None
         self._at = monotonic()
         self._over = threading.Event()
-        self._is_on = settings.s3_bucket is not None
+        self._is_named = settings.s3_bucket is not None
 
     def start(self) -> None:
-        """Begin to look, if there is a bucket."""
-        if self._is_on:
-            threading.Thread(target=self._run, name="bucket", daemon=True).start()
+        """Begin to look."""
+        threading.Thread(target=self._run, name="bucket", daemon=True).start()
 
     @property
     def found(self) -> Check | None:
-        """What was seen last; None before the first look."""
-        if self._is_on and self._is_stale():
+        """What was seen last; None before the first look, and where there is no bucket and none is missed."""
+        if self._is_named and self._is_stale():
             return Check("bucket", is_ok=False, detail="could not be looked at for a minute")
         return self._seen
 
@@ -220,19 +219,29 @@ class BucketWatch:
     def look(self) -> None:
         """Look now; how it is, is in `found` then."""
         try:
-            roots.require_bucket(self._reading)
-        except StorageAway as exc:
-            self._note(Check("bucket", is_ok=False, detail=exc.detail))
+            seen = self._named() if self._is_named else _unnamed()
         except SQLAlchemyError:
             return  # what the bucket should say is not known; the database's own check tells
-        else:
-            self._note(Check("bucket", is_ok=True, detail="answers"))
+        self._seen, self._at = seen, self._monotonic()
 
-    def _note(self, check: Check) -> None:
-        self._seen, self._at = check, self._monotonic()
+    def _named(self) -> Check:
+        try:
+            roots.require_bucket(self._reading)
+        except StorageAway as exc:
+            return Check("bucket", is_ok=False, detail=exc.detail)
+        return Check("bucket", is_ok=True, detail="answers")
 
     def _is_stale(self) -> bool:
         return self._monotonic() - self._at > BUCKET_STALE_SECONDS
+
+
+def _unnamed() -> Check | None:
+    """What the bucket's check says where the settings name no bucket."""
+    missed = roots.missed_in_bucket()
+    if not missed:
+        return None
+    detail = f"The settings name none (s3_bucket), and there are things in it: {', '.join(missed)}."
+    return Check("bucket", is_ok=False, detail=detail)
 
 
 class Watch:

@@ -23,7 +23,7 @@ from streamrec.archive.root import Identity
 from streamrec.archive.storage import Storage, StorageAway
 from streamrec.clock import now
 from streamrec.errors import Unavailable
-from streamrec.models import ArchiveRoot, DatabaseIdentity
+from streamrec.models import ArchiveRoot, Clip, DatabaseIdentity, FileContent, Recording, Store
 from streamrec.settings import Settings
 
 _MOST: Final = 4096  # bytes of a bucket's mark
@@ -124,6 +124,19 @@ def require_bucket(reading: Reading) -> None:
     said = _said(reading.bucket(), bucket_mark(reading.settings))
     if said != database and (is_marked or said is not None):
         raise _not_ours(reading.settings)
+
+
+def missed_in_bucket() -> list[str]:
+    """What of which kinds lies in a bucket, as the rows say. Cheap where nothing was ever handed over."""
+    stores = {"recordings": Recording.store, "clips": Clip.store, "stored files": FileContent.store}
+    with db.Session.begin() as session:
+        if session.scalar(sa.select(DatabaseIdentity.bucket_marked_at)) is None:
+            return []
+        return [
+            name
+            for name, store in stores.items()
+            if session.scalar(sa.select(sa.exists().where(store == Store.S3)))
+        ]
 
 
 @contextmanager

@@ -287,6 +287,24 @@ def test_health_is_ok_with_a_bucket_that_nothing_was_handed_over_to_yet(settings
     assert (found["status"], found["bucket"]["ok"], objects(changed)) == ("ok", True, [])
 
 
+@KINDS
+def test_health_is_degraded_if_things_lie_in_a_bucket_that_the_settings_no_longer_name(
+    settings: Settings, endpoint: str, kind: str
+) -> None:
+    changed = kept_in(settings, server.new_bucket(endpoint), auth="open")
+    with serving(changed):
+        path = placed(changed, kind)
+        recording_is_on()
+    with serving(settings.model_copy(update={"auth": "open"})) as api:
+        found = looked_at(api)
+        answer = api.get(path, follow_redirects=False)
+
+    names = {"recording": "recordings", "clip": "clips", "content": "stored files"}
+    detail = f"The settings name none (s3_bucket), and there are things in it: {names[kind]}."
+    assert (found["status"], found["bucket"]["ok"], found["bucket"]["detail"]) == ("degraded", False, detail)
+    assert (answer.status_code, "the settings name none (s3_bucket)" in answer.json()["detail"]) == (503, True)
+
+
 def recording_is_on() -> None:
     """Without a recorder at work health is degraded anyway."""
     with db.Session.begin() as session:

@@ -162,6 +162,13 @@ def at(settings: Settings, address: str) -> Settings:
     return kept_in(settings, Bucket("archive", address, **key))
 
 
+def test_without_a_bucket_nothing_is_said_of_one(settings: Settings, engine: Engine) -> None:
+    watch = BucketWatch(settings)
+    watch.look()
+
+    assert (watch.found, watch.trouble()) == (None, None)
+
+
 def test_a_bucket_that_hangs_is_soon_seen_to_be_away(settings: Settings, engine: Engine) -> None:
     with server.hanging() as address:
         watch = BucketWatch(at(settings, address))
