@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +37,61 @@ def test_a_type_is_found_in_the_content(head: bytes, expected: str) -> None:
 
 def test_text_whose_last_character_is_cut_is_text() -> None:
     assert media_type("ä".encode() * 10 + b"\xc3") == "text/plain"
+
+
+def zipped(*names: str, content: bytes = b"some content", is_streamed: bool = False) -> bytes:
+    """A zip with these members; where it is streamed, sizes stand behind them."""
+    file = io.BytesIO()
+    sink = Unseekable(file) if is_streamed else file
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+class Unseekable(io.RawIOBase):
+    """What can only be written to, from the beginning to the end."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument."
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a",), "application/zip"),
+        (("word/document.xml",), "application/zip"),
+        (("[Content_Types].xml", "a"), "application/zip"),
+        (("[Content_Types].xml", "_rels/.rels", "word/document.xml"), f"{OFFICE}wordprocessingml.document"),
+        (("xl/workbook.xml", "[Content_Types].xml"), f"{OFFICE}spreadsheetml.sheet"),
+        (("_rels/.rels", "[Content_Types].xml", "ppt/a.xml"), f"{OFFICE}presentationml.presentation"),
+    ],
+)
+def test_a_zip_is_an_office_document_only_if_its_members_say_so(
+    names: tuple[str, ...], expected: str, is_streamed: bool
+) -> None:
+    assert media_type(zipped(*names, is_streamed=is_streamed)) == expected
+
+
+def test_a_zip_that_holds_an_office_document_is_none() -> None:
+    document = zipped("[Content_Types].xml", "word/document.xml")
+
+    assert media_type(zipped("a.docx", content=document)) == "application/zip"
+
+
+@given(st.binary(max_size=200))
+def test_whatever_follows_the_head_of_a_zip_has_some_type(rest: bytes) -> None:
+    assert media_type(b"PK\x03\x04" + rest).count("/") == 1
 
 
 @given(st.binary(max_size=2000))
