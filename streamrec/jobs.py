@@ -143,10 +143,11 @@ def requeue(session: Session, job_id: UUID, attempt: int) -> bool:
     return _change(session, job_id, attempt, state=JobState.QUEUED, progress=0)
 
 
-def repeat(session: Session, job_id: UUID) -> None:
-    """Queue a job of a worker that is gone, under another id there: should it come back, it has lost the job."""
+def repeat(session: Session, job_id: UUID, *, is_death: bool = False) -> None:
+    """Queue a job that its worker has left, under another id there: should it come back, it has lost the job."""
     kind = session.scalars(sa.select(Job.kind).where(Job.id == job_id)).one()
-    values = {"state": JobState.QUEUED, "progress": 0, "task_id": _defer(session, kind, job_id)}
+    values = {"state": JobState.QUEUED, "progress": 0, "deaths": Job.deaths + int(is_death)}
+    values["task_id"] = _defer(session, kind, job_id)
     session.execute(sa.update(Job).where(Job.id == job_id).values(values), execution_options=_UNSYNCHRONIZED)
 
 

@@ -699,6 +699,12 @@ class Job(Base):
     result: Mapped[str | None] = mapped_column(comment="path of the API at which its result is")
     error: Mapped[str | None] = mapped_column(comment="one sentence for a person")
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    deaths: Mapped[int] = mapped_column(
+        sa.SmallInteger,
+        default=0,
+        server_default="0",
+        comment="how many workers ended, of themselves or killed, while they did it",
+    )
     task_id: Mapped[int | None] = mapped_column(comment="procrastinate_jobs.id while it is in the queue")
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
     started_at: Mapped[datetime | None] = mapped_column(comment="of the last attempt")

@@ -18,16 +18,17 @@ from streamrec.models import Clip, Job, JobState
 
 log = structlog.get_logger(__name__)
 
-MOST_ATTEMPTS: Final = 3
+MOST_DEATHS: Final = 3  # of workers that were at one job
 DEAD_SECONDS: Final = 30.0  # without a heartbeat
 FORGET_AT_ONCE: Final = 500
 _LOCK: Final = 0x73776570  # "swep"
-_BROKEN_OFF: Final = f"It was begun {MOST_ATTEMPTS} times, and each time the worker ended before it did."
+_BROKEN_OFF: Final = f"{MOST_DEATHS} times the worker that did it ended before it was done."
 _LOST: Final = "It was lost from the queue."
 
 _STALLED = sa.text(
     """
-    SELECT t.id AS task_id, j.id AS job_id, j.state, j.attempts
+    SELECT t.id AS task_id, j.id AS job_id, j.state, j.deaths,
+           (w.id IS NULL OR w.last_heartbeat < clock_timestamp() - :dead) AND j.state = 'running' AS is_death
     FROM procrastinate_jobs t
     LEFT JOIN procrastinate_workers w ON w.id = t.worker_id
     LEFT JOIN job j ON j.id = (t.args->>'job_id')::uuid
@@ -75,17 +76,18 @@ def sweep(session: Session, *, dropped: Collection[int] = (), keep: timedelta = 
 
 
 def _take_up(session: Session, row: sa.Row[tuple[object, ...]]) -> None:
-    """Queue a job of a dead worker again, unless it is over or was begun too often."""
+    """Queue a job of a dead worker again, unless it is over or too many workers died of it."""
     session.execute(_OVER, {"task_id": row.task_id})
     if row.job_id is None or row.state in jobs.FINAL:
         return
-    if row.attempts < MOST_ATTEMPTS:
+    if row.deaths + row.is_death < MOST_DEATHS:
         log.warning("a job of a worker that is gone is taken up again", job_id=str(row.job_id))
-        jobs.repeat(session, row.job_id)
+        jobs.repeat(session, row.job_id, is_death=row.is_death)
         return
-    log.error("a job was given up", job_id=str(row.job_id), attempts=row.attempts)
-    over = {"state": JobState.FAILED, "error": _BROKEN_OFF, "ended_at": sa.func.clock_timestamp()}
-    session.execute(sa.update(Job).where(Job.id == row.job_id).values(**over))
+    log.error("a job was given up", job_id=str(row.job_id), deaths=MOST_DEATHS)
+    over = {"state": JobState.FAILED, "error": _BROKEN_OFF, "deaths": MOST_DEATHS}
+    given_up = sa.update(Job).where(Job.id == row.job_id).values(**over, ended_at=sa.func.clock_timestamp())
+    session.execute(given_up)
 
 
 def _forget(session: Session, keep: timedelta) -> None:

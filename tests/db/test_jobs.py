@@ -94,14 +94,53 @@ def test_a_job_that_its_living_worker_does_not_do_is_queued_again(session: Sessi
 
 def test_a_job_that_kills_its_workers_is_given_up(session: Session) -> None:
     job_id = jobs.create(session, JobKind.CLIP)
-    for _ in range(sweeper.MOST_ATTEMPTS):
+    for _ in range(sweeper.MOST_DEATHS):
         jobs.begin(session, job_id)
-    taken(session, job_id, seconds_ago=31)
-
-    sweeper.sweep(session)
+        taken(session, job_id, seconds_ago=31)
+        sweeper.sweep(session)
 
     assert in_queue(session, job_id) is None
     assert jobs.get(session, job_id).state == "failed"
+
+
+def broken_off(session: Session, job_id: UUID, times: int) -> None:
+    """So many attempts ended in order: the store was away, or their worker was to stop."""
+    for _ in range(times):
+        begun = jobs.begin(session, job_id)
+        assert begun is not None
+        jobs.requeue(session, job_id, begun.attempts)
+
+
+def test_attempts_that_ended_in_order_do_not_count_when_a_worker_dies(session: Session) -> None:
+    job_id = jobs.create(session, JobKind.CLIP)
+    broken_off(session, job_id, sweeper.MOST_DEATHS)
+    for _ in range(sweeper.MOST_DEATHS - 1):
+        jobs.begin(session, job_id)
+        taken(session, job_id, seconds_ago=31)
+        sweeper.sweep(session)
+
+    assert jobs.get(session, job_id).state == "queued"
+
+
+def test_a_worker_that_dies_before_or_after_an_attempt_is_no_death_of_the_job(session: Session) -> None:
+    job_id = jobs.create(session, JobKind.CLIP)
+    for _ in range(sweeper.MOST_DEATHS):
+        broken_off(session, job_id, 1)
+        taken(session, job_id, seconds_ago=31)
+        sweeper.sweep(session)
+
+    assert jobs.get(session, job_id).state == "queued"
+
+
+def test_a_job_that_its_living_worker_does_not_do_is_not_given_up(session: Session) -> None:
+    job_id = jobs.create(session, JobKind.CLIP)
+    for _ in range(sweeper.MOST_DEATHS):
+        jobs.begin(session, job_id)
+        taken(session, job_id)
+        task_id = session.scalar(sa.select(Job.task_id).where(Job.id == job_id))
+        sweeper.sweep(session, dropped=[task_id or 0])
+
+    assert jobs.get(session, job_id).state == "queued"
 
 
 def test_a_job_that_is_over_leaves_the_queue(session: Session) -> None:
