@@ -40,6 +40,7 @@ LOOK_SECONDS: Final = 2.0
 SPARE_THREADS: Final = 4  # for looking up host names
 TIDY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 2.5
+LEAVE_SECONDS: Final = 2.7  # what hangs in a store cannot be broken off, and is not waited for
 EX_TEMPFAIL: Final = 75  # sysexits.h: whoever started us may try again
 
 
@@ -53,7 +54,11 @@ def run(settings: Settings, known: Mapping[JobKind, Task] | None = None) -> None
     engine = db.connect(settings, application="streamrec-jobs")
     try:
         attempts = Attempts(tasks.of(settings) if known is None else known)
-        asyncio.run(_Process(settings, attempts).run())
+        process = _Process(settings, attempts)
+        try:
+            asyncio.run(process.run())
+        finally:
+            process.close()
     finally:
         engine.dispose()
     log.info("job worker stopped")
@@ -65,6 +70,8 @@ class _Process:
         self._attempts = attempts
         self._worker: Worker | None = None
         self._stopping = asyncio.Event()
+        self._late = threading.Timer(LEAVE_SECONDS, self._leave)
+        self._late.daemon = True
 
     async def run(self) -> None:
         """Work until told to stop; a worker that ends by itself, for lack of a database, ends the process."""
@@ -82,9 +89,25 @@ class _Process:
             _end("it lost the database")
 
     def _stop(self) -> None:
+        if self._stopping.is_set():
+            return
         self._stopping.set()
+        self._late.start()
         if self._worker is not None:
             self._worker.stop()
+
+    def _leave(self) -> None:
+        """In a thread of its own: give back what is still under way, and end without it."""
+        worker_id = None if self._worker is None else self._worker.worker_id
+        try:
+            if worker_id is not None:
+                _give_back(self._settings, worker_id)
+        finally:
+            os._exit(0)
+
+    def close(self) -> None:
+        """It has ended in time."""
+        self._late.cancel()
 
     async def _work(self) -> None:
         app = procrastinate.App(connector=_connector(self._settings))
@@ -138,6 +161,16 @@ def _end(reason: str) -> NoReturn:
     """At once: what hangs could hang for ever, and children have lifelines."""
     log.error("the job worker ends, to be started anew", reason=reason)
     os._exit(EX_TEMPFAIL)
+
+
+def _give_back(settings: Settings, worker_id: int) -> None:
+    engine = db.engine_for(settings, application="streamrec-jobs-leaving", poolclass=NullPool)
+    try:
+        with db.away_as_unavailable(), Session(engine) as session, session.begin():
+            count = sweeper.give_back(session, worker_id)
+        log.warning("the job worker ends without its threads; their jobs are queued again", jobs=count)
+    except DatabaseAway as exc:
+        log.warning("jobs could not be given back; the next worker takes them up", error=exc.detail)
 
 
 # --- the mind --------------------------------------------------------------------------------------------

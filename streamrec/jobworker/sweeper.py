@@ -37,6 +37,16 @@ _STALLED = sa.text(
     FOR UPDATE OF t SKIP LOCKED
     """
 ).bindparams(sa.bindparam("dead", type_=sa.Interval()), sa.bindparam("dropped", type_=sa.ARRAY(sa.BigInteger)))
+_HELD = sa.text(
+    """
+    SELECT t.id AS task_id, j.id AS job_id, j.state, j.deaths, false AS is_death
+    FROM procrastinate_jobs t
+    LEFT JOIN job j ON j.id = (t.args->>'job_id')::uuid
+    WHERE t.status = 'doing' AND t.worker_id = :id
+    FOR UPDATE OF t
+    """
+)
+_UNREGISTER = sa.text("SELECT procrastinate_unregister_worker_v1(:id)")
 _OVER = sa.text("SELECT procrastinate_finish_job_v1(:task_id, 'failed', true)")
 _ORPHANS = sa.text(
     """
@@ -75,8 +85,17 @@ def sweep(session: Session, *, dropped: Collection[int] = (), keep: timedelta = 
     return len(stalled) + int(lost)
 
 
+def give_back(session: Session, worker_id: int) -> int:
+    """Queue again whatever a worker that ends now is still at, which is no death; how many jobs."""
+    held = session.execute(_HELD, {"id": worker_id}).all()
+    for row in held:
+        _take_up(session, row)
+    session.execute(_UNREGISTER, {"id": worker_id})
+    return len(held)
+
+
 def _take_up(session: Session, row: sa.Row[tuple[object, ...]]) -> None:
-    """Queue a job of a dead worker again, unless it is over or too many workers died of it."""
+    """Queue a job that its worker has left again, unless it is over or too many workers died of it."""
     session.execute(_OVER, {"task_id": row.task_id})
     if row.job_id is None or row.state in jobs.FINAL:
         return

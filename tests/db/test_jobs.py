@@ -143,6 +143,19 @@ def test_a_job_that_its_living_worker_does_not_do_is_not_given_up(session: Sessi
     assert jobs.get(session, job_id).state == "queued"
 
 
+def test_a_job_that_its_worker_gives_back_is_queued_again_without_a_death(session: Session) -> None:
+    job_id = jobs.create(session, JobKind.CLIP)
+    jobs.begin(session, job_id)
+    taken(session, job_id)
+    worker_id = session.scalar(sa.text("SELECT worker_id FROM procrastinate_jobs")) or 0
+
+    assert sweeper.give_back(session, worker_id) == 1
+
+    assert in_queue(session, job_id) == "todo"
+    assert session.scalars(sa.select(Job.deaths)).one() == 0
+    assert sweeper.held_by(session, worker_id) == {}
+
+
 def test_a_job_that_is_over_leaves_the_queue(session: Session) -> None:
     """Its worker died between the two."""
     job_id = jobs.create(session, JobKind.CLIP)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from streamrec import db
 from streamrec.archive.storage import StorageAway
 from streamrec.jobworker.work import STORE_ATTEMPTS, Attempts, Work
-from streamrec.models import JobKind
+from streamrec.models import Job, JobKind
 from tests.jobworker.conftest import Workers, eventually, job, queued
 
 HEARTBEATS_ARE_LOST = """
@@ -107,6 +107,29 @@ def test_a_polite_stop_leaves_the_job_to_the_next_worker(workers: Workers) -> No
 
     eventually(lambda: is_at(job_id, "done"))
     assert workers.begun() == [f"{job_id} 1", f"{job_id} 2"]
+
+
+def test_a_stop_waits_for_no_job_that_hangs_and_leaves_it_to_the_next_worker(workers: Workers) -> None:
+    hung = workers.folder / "hung"
+    hung.touch()
+    job_id = queued()
+    first = workers.start()
+    eventually(lambda: len(workers.begun()) == 1)
+
+    first.terminate()
+    assert first.wait(7) == 0
+    assert is_at(job_id, "queued")
+    assert deaths(job_id) == 0
+    hung.unlink()
+    workers.go()
+    workers.start()
+
+    eventually(lambda: is_at(job_id, "done"))
+
+
+def deaths(job_id: UUID) -> int | None:
+    with db.Session.begin() as session:
+        return session.scalar(sa.select(Job.deaths).where(Job.id == job_id))
 
 
 def test_a_job_of_a_killed_worker_is_taken_up_by_another(workers: Workers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from streamrec.settings import Settings
 
 
 def clip(work: Work) -> str:
-    """Note each attempt's beginning; go on until told, or fail while `away` is there."""
+    """Note each attempt's beginning; go on until told, fail while `away` is there, hang while `hung` is."""
     folder = Path(sys.argv[1])
     with (folder / "begun").open("a") as begun:
         begun.write(f"{work.job_id} {work.attempt}\n")
     if (folder / "away").exists():
         raise StorageAway("The bucket is away.")
+    if (folder / "hung").exists():
+        threading.Event().wait()
     while not (folder / "go").exists():
         work.progress(0.42)
         time.sleep(0.02)
