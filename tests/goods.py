@@ -76,7 +76,7 @@ class World:
         return putting[self.kind](media, sha256 or hashlib.sha256(media).hexdigest(), second)
 
     def _record(self, media: bytes, sha256: str, second: int) -> int:
-        start = datetime(2026, 11, 1, 12, 0, second, tzinfo=UTC)
+        start = datetime(2026, 11, 1, 12, tzinfo=UTC) + timedelta(seconds=second)
         key = layout.key(keyname="gr-rstpk-1", start_time=start, run_id=uuid4(), format=FileFormat.MP3)
         self._write(self.settings.archive_dir / key, media)
         told = {"path": key, "size_bytes": len(media), "sha256": sha256}

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any, Final, NamedTuple, Protocol
@@ -28,6 +29,7 @@ log = structlog.get_logger("streamrec.handover")
 
 BATCH: Final = 64
 SPOILED: Final = "has another SHA-256, and was not handed over"
+MOST_ERRORS: Final = 2 * BATCH  # a disk that reads nothing is not asked for everything
 _CHUNK: Final = 1 << 20  # bytes
 _UNSYNCHRONIZED: Final = {"synchronize_session": False}
 
@@ -80,16 +82,49 @@ def run(settings: Settings, goods: Goods, tree: Tree) -> int:
 
     Raises:
         StorageAway: the bucket does not answer, or is another's; what had not moved waits.
+        OSError: some files could not be read, and wait; all others have moved, unless they were many.
     """
-    moved, after = 0, None
+    moved, after, round_ = 0, None, _Round(settings, goods, tree)
     with _threads(settings.handover_files) as uploads:
-        while parcels := goods.batch(settings, after):
+        while len(round_.errors) < MOST_ERRORS and (parcels := goods.batch(settings, after)):
             after = parcels[-1].id
-            here = [parcel for parcel in parcels if tree.exists(parcel.path)]
+            here = [parcel for parcel in parcels if round_.is_here(parcel)]
             if here:
-                work = partial(move, settings, goods, tree, roots.bucket(settings))
-                moved += sum(uploads.imap(work, here))
+                moved += sum(uploads.imap(partial(round_.move, roots.bucket(settings)), here))
+    if round_.errors:
+        raise round_.errors[0]
     return moved
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One walk over what waits: a file that cannot be read keeps nothing from the others."""
+
+    settings: Settings
+    goods: Goods
+    tree: Tree
+    errors: list[OSError] = field(default_factory=list)
+
+    def is_here(self, parcel: Parcel) -> bool:
+        """Whether it lies in this folder, and can be had."""
+        with self._skipping(parcel):
+            return self.tree.exists(parcel.path)
+        return False
+
+    def move(self, bucket: Storage, parcel: Parcel) -> bool:
+        """All the steps for one file; whether it lies in the bucket now."""
+        with self._skipping(parcel):
+            return move(self.settings, self.goods, self.tree, bucket, parcel)
+        return False
+
+    @contextmanager
+    def _skipping(self, parcel: Parcel) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = {"goods": self.goods.name, "id": str(parcel.id), "path": parcel.path}
+            log.warning("a file could not be handed over; it waits", **what, error=error.strerror or str(error))
+            self.errors.append(error)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -88,6 +89,30 @@ def test_a_store_that_is_away_leaves_it_where_it_is(world: World) -> None:
     assert len(world.files()) == 1
     assert world.hand_over() == 1
     assert world.place(thing).store is Store.S3
+
+
+class Scratched(Tree):
+    """A folder on a disk that cannot read one of its files."""
+
+    unreadable = ""
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        if name == self.unreadable:
+            raise OSError(errno.EIO, "Input/output error", name)
+        return super().open(name, flags)
+
+
+def test_a_file_that_cannot_be_read_waits_and_keeps_no_other(world: World) -> None:
+    things = [world.put(MEDIA + bytes([second]), second=second) for second in range(moving.BATCH + 2)]
+    first = world.goods.batch(world.settings, None)[0]
+    with Scratched(world.folder) as tree:
+        tree.unreadable = first.path
+        with pytest.raises(OSError, match="Input/output"):
+            moving.run(world.settings, world.goods, tree)
+
+    here = [thing for thing in things if world.place(thing).store is Store.LOCAL]
+    assert here == [first.id]
+    assert world.hand_over() == 1
 
 
 def test_a_bucket_of_another_database_gets_nothing(world: World) -> None:
