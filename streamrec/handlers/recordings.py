@@ -124,9 +124,16 @@ def get_recording_media(recording_id: int) -> Reply:
         raise _media.lost(row.lost, recording_id=recording_id)
     try:
         return _sent(row, name)
-    except Lost:
-        scrub.one(_current.settings(), recording_id)
-        raise
+    except Lost as first:
+        raise _looked_at(recording_id) or first from None
+
+
+def _looked_at(recording_id: int) -> Lost | None:
+    """What its row says after a look, as every later answer will; None if that proved nothing."""
+    scrub.one(_current.settings(), recording_id)
+    with Session.begin() as session:
+        loss = recordings.get(session, recording_id).lost
+    return None if loss is None else _media.lost(loss, recording_id=recording_id)
 
 
 def _sent(row: Row, name: str) -> Reply:

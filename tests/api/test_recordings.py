@@ -283,6 +283,26 @@ def test_a_file_that_nobody_finds_is_lost_to_all_of_the_api(
     assert api.get(f"/recording/{recording_id}").json()["lost"] == "missing"
 
 
+@pytest.mark.parametrize("instead", ["link", "folder"])
+def test_what_stands_in_a_files_place_is_altered_from_the_first_answer_on(
+    api: httpx.Client, channel_id: int, settings: Settings, tmp_path: Path, instead: str
+) -> None:
+    with db.Session.begin() as session, Tree(settings.archive_dir) as tree:
+        roots.expected(session, tree, host="here")
+    recording_id = captured(settings.archive_dir, channel_id)
+    file = settings.archive_dir / KEY
+    file.unlink()
+    if instead == "link":
+        file.symlink_to(tmp_path / "elsewhere")
+    else:
+        file.mkdir()
+
+    answers = [problem(api.get(f"/recording/{recording_id}/media"), 410)["lost"] for _ in range(2)]
+
+    assert answers == ["altered", "altered"]
+    assert api.get(f"/recording/{recording_id}").json()["lost"] == "altered"
+
+
 def test_a_file_of_another_size_is_not_sent(api: httpx.Client, channel_id: int, archive: Path) -> None:
     recording_id = captured(archive, channel_id)
     (archive / KEY).write_bytes(MEDIA + b"x")
