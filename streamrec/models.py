@@ -490,7 +490,7 @@ class Withdrawal(Base):
 
 
 class ArchiveCheck(Base):
-    """The last look at the archive of each level."""
+    """The last look of each level at a host's archive, or at a bucket (`host` is `s3://` and its name)."""
 
     __tablename__ = "archive_check"
 

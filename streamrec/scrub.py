@@ -40,11 +40,16 @@ _HAS_FAULT: Final = sa.exists().where(RecordingFault.recording_id == Recording.i
 
 
 def daily(settings: Settings, depth: Depth) -> None:
-    """Look at this depth's share, unless that was done in the last day."""
-    with Session.begin() as session:
-        row = session.get(ArchiveCheck, (depth.value, socket.gethostname()))
-    if row is None or now() - row.checked_at > DAILY:
-        run(settings, depth)
+    """Look at this depth's share of the folder, and of the bucket, unless that was done in the last day.
+
+    Raises:
+        Unavailable: as `run`; what was looked at is not looked at again because of it.
+    """
+    for store in _stores(settings):
+        with Session.begin() as session:
+            row = session.get(ArchiveCheck, (depth.value, _whose(settings, store)))
+        if row is None or now() - row.checked_at > DAILY:
+            _look(settings, depth, store, time.sleep)
 
 
 def run(settings: Settings, depth: Depth, *, sleep: Callable[[float], None] = time.sleep) -> int:
@@ -54,14 +59,26 @@ def run(settings: Settings, depth: Depth, *, sleep: Callable[[float], None] = ti
         Unavailable: the folder is not the archive, or the bucket does not answer; what was found until then is
             noted, and nothing else is lost.
     """
+    return sum(_look(settings, depth, store, sleep) for store in _stores(settings))
+
+
+def _stores(settings: Settings) -> Sequence[Store]:
+    """The folder first: a bucket that is away keeps nothing from it."""
+    return (Store.LOCAL,) if settings.s3_bucket is None else (Store.LOCAL, Store.S3)
+
+
+def _whose(settings: Settings, store: Store) -> str:
+    """Under what a look is told: hosts have archives of their own, and share a bucket."""
+    return socket.gethostname() if store is Store.LOCAL else f"s3://{settings.s3_bucket}"
+
+
+def _look(settings: Settings, depth: Depth, store: Store, sleep: Callable[[float], None]) -> int:
+    """Look at this depth's share of what lies in a store, and tell that it was done."""
     clock = SystemClock()
     began = clock.monotonic()
-    condition = sa.and_(share(depth, now()), ~_HAS_FAULT)
-    with Tree(settings.archive_dir, make=False) as tree:
-        look = Look(Reading(settings, tree), depth, _paced(settings.check_bytes_per_second, sleep))
-        round_ = _Round(settings, look, _archive_of(tree), condition)
-        round_.walk()
-    _tell(depth, round_.looked_at, round_.faults, clock.monotonic() - began)
+    round_ = _walked(settings, depth, sa.and_(share(depth, now()), ~_HAS_FAULT), sleep, [store])
+    seconds = clock.monotonic() - began
+    _tell(depth, _whose(settings, store), round_.looked_at, round_.faults, seconds)
     return round_.faults
 
 
@@ -71,7 +88,7 @@ def again(settings: Settings, *, sleep: Callable[[float], None] = time.sleep) ->
     Raises:
         Unavailable: as `run`.
     """
-    return _walked(settings, Depth.HASH, _HAS_FAULT, sleep)
+    return _walked(settings, Depth.HASH, _HAS_FAULT, sleep).faults
 
 
 def everything(settings: Settings, depth: Depth, *, sleep: Callable[[float], None] = time.sleep) -> int:
@@ -81,7 +98,7 @@ def everything(settings: Settings, depth: Depth, *, sleep: Callable[[float], Non
         Unavailable: as `run`.
     """
     still = again(settings, sleep=sleep)
-    return still + _walked(settings, depth, ~_HAS_FAULT, sleep)
+    return still + _walked(settings, depth, ~_HAS_FAULT, sleep).faults
 
 
 def one(settings: Settings, recording_id: int, depth: Depth = Depth.SIZE) -> bool:
@@ -91,18 +108,22 @@ def one(settings: Settings, recording_id: int, depth: Depth = Depth.SIZE) -> boo
     """
     is_new = sa.and_(Recording.id == recording_id, ~_HAS_FAULT)
     with suppress(OSError, Unavailable), away_as_unavailable():
-        return _walked(settings, depth, is_new, time.sleep) > 0
+        return _walked(settings, depth, is_new, time.sleep).faults > 0
     return False
 
 
 def _walked(
-    settings: Settings, depth: Depth, condition: sa.ColumnElement[bool], sleep: Callable[[float], None]
-) -> int:
+    settings: Settings,
+    depth: Depth,
+    condition: sa.ColumnElement[bool],
+    sleep: Callable[[float], None],
+    stores: Sequence[Store] = (Store.LOCAL, Store.S3),
+) -> _Round:
     with Tree(settings.archive_dir, make=False) as tree:
         look = Look(Reading(settings, tree), depth, _paced(settings.check_bytes_per_second, sleep))
         round_ = _Round(settings, look, _archive_of(tree), condition)
-        round_.walk()
-    return round_.faults
+        round_.walk(stores)
+    return round_
 
 
 def share(depth: Depth, at: datetime) -> sa.ColumnElement[bool]:
@@ -144,7 +165,7 @@ def in_archive(root_id: UUID, *, is_only: bool) -> sa.ColumnElement[bool]:
 
 @dataclass(slots=True)
 class _Round:
-    """One walk over recordings, the folder's first: a bucket that is away keeps nothing from them."""
+    """One walk over recordings."""
 
     settings: Settings
     look: Look
@@ -153,9 +174,10 @@ class _Round:
     looked_at: int = 0
     faults: int = 0
 
-    def walk(self) -> None:
-        for place in (sa.and_(Recording.store == Store.LOCAL, self.is_here), Recording.store == Store.S3):
-            for rows in _batches(sa.and_(place, self.condition)):
+    def walk(self, stores: Sequence[Store]) -> None:
+        for store in stores:
+            is_ours = self.is_here if store is Store.LOCAL else sa.true()
+            for rows in _batches(sa.and_(Recording.store == store, is_ours, self.condition)):
                 self._batch(rows)
 
     def _batch(self, rows: Sequence[Any]) -> None:
@@ -205,10 +227,11 @@ def _batches(condition: sa.ColumnElement[bool]) -> Iterator[Sequence[Any]]:
         yield rows
 
 
-def _tell(depth: Depth, looked_at: int, faults: int, seconds: float) -> None:
+def _tell(depth: Depth, whose: str, looked_at: int, faults: int, seconds: float) -> None:
     told = {"checked_at": now(), "seconds": seconds, "looked_at": looked_at, "faults": faults}
     with Session.begin() as session:
-        row = insert(ArchiveCheck).values(level=depth.value, host=socket.gethostname(), **told)
+        row = insert(ArchiveCheck).values(level=depth.value, host=whose, **told)
         keys = [ArchiveCheck.level, ArchiveCheck.host]
         session.execute(row.on_conflict_do_update(index_elements=keys, set_=told))
-    log.info("archive checked", level=depth.value, recordings=looked_at, faults=faults, seconds=round(seconds, 1))
+    found = {"recordings": looked_at, "faults": faults, "seconds": round(seconds, 1)}
+    log.info("archive checked", level=depth.value, host=whose, **found)

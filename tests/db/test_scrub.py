@@ -344,6 +344,28 @@ def test_a_bucket_that_is_away_keeps_nothing_from_the_folder(world: World, endpo
         assert session.get_one(Recording, here).lost is Loss.MISSING
 
 
+def test_the_folder_is_not_read_again_because_the_bucket_is_away(world: World, endpoint: str) -> None:
+    there = world.move_to(server.new_bucket(endpoint))
+    away = there.model_copy(update={"s3_endpoint": "http://127.0.0.1:1"})
+    with pytest.raises(StorageAway):
+        scrub.daily(away, Depth.PRESENCE)
+    assert looks() == {socket.gethostname()}
+    with db.Session.begin() as session:
+        ago = (now() - make.T0).total_seconds() - 1800
+        make.captured(session, world.channel_id, ago, ago + 60)  # its file is missing
+
+    with pytest.raises(StorageAway):
+        scrub.daily(away, Depth.PRESENCE)
+    assert world.faults() == []
+    scrub.daily(there, Depth.PRESENCE)
+    assert looks() == {socket.gethostname(), f"s3://{there.s3_bucket}"}
+
+
+def looks() -> set[str]:
+    with db.Session.begin() as session:
+        return set(session.scalars(sa.select(ArchiveCheck.host)))
+
+
 # --- others at work ---------------------------------------------------------------------------------------
 
 

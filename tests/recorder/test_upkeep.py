@@ -81,7 +81,7 @@ def test_a_recorder_hands_over_expires_seals_and_checks(
             wait(lambda: count(Recording) == 2, "what is too old is gone", 30)
             wait(lambda: count(Recording, Recording.store == Store.S3) == 1, "the other lies in the bucket", 30)
             wait(lambda: count(Manifest) >= 1, "a day is sealed", 30)
-            wait(lambda: count(ArchiveCheck) == 3, "the archive was looked at in all three ways", 30)
+            wait(lambda: count(ArchiveCheck) == 6, "archive and bucket were looked at in all three ways", 30)
             wait(lambda: count(Recording, Recording.lost == Loss.MISSING) == 1, "what is missing is lost", 30)
             assert count(Recorder, Recorder.root_id == sa.select(ArchiveRoot.id).scalar_subquery()) == 1
 
