@@ -134,6 +134,25 @@ def test_connections_end_with_the_proxy() -> None:
         assert asyncio.run(asyncio.wait_for(scenario(), 15)) == b""
 
 
+def test_a_connection_that_is_cut_is_no_error_of_the_loop() -> None:
+    told: list[dict[str, object]] = []
+    with serving([answer(b"media"), End.HOLD]) as server:
+
+        async def scenario() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+            resolver = Resolver(SystemClock(), (server.authority,))
+            async with proxy.opened(resolver, Address(f"http://{server.authority}/")) as way:
+                reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+                writer.write(f"GET http://{server.authority}/ HTTP/1.1\r\n\r\n".encode())
+                await reader.readuntil(b"media")
+            await reader.read()
+            writer.close()
+
+        asyncio.run(asyncio.wait_for(scenario(), 15))
+
+    assert told == []
+
+
 # --- with ffmpeg behind it
 
 

@@ -61,11 +61,13 @@ class Proxy:
         """Whether it is the channel's own server that is asked for."""
         return (url.host, url.port) == (self._start.host, self._start.port)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of ffmpeg's."""
-        task = asyncio.current_task()
-        assert task is not None
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of ffmpeg's, in a task of ours: of its own asyncio tells a cancellation as an error."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if len(self._connections) <= MOST_CONNECTIONS:
                 await self._pass_on(reader, writer)
@@ -75,7 +77,6 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             pass  # ffmpeg left, or what it sent is no request
         finally:
-            self._connections.discard(task)
             await _closed(writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -145,7 +146,7 @@ class Proxy:
 async def opened(resolver: Resolver, address: Address) -> AsyncIterator[Proxy]:
     """A way to `address` on a loopback port of its own, for as long as the block lasts. Raises Invalid."""
     proxy = Proxy(resolver, address)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=HEAD_BYTES)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=HEAD_BYTES)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
