@@ -26,6 +26,8 @@ def main(host: str, port: int) -> None:
     """Serve a radio and a television that need no internet, until SIGTERM or Ctrl-C."""
     try:
         asyncio.run(_serve(host, port))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except (OSError, StreamrecError) as exc:
         sys.exit(f"streamrec demo: {exc}")
 

@@ -66,6 +66,19 @@ def test_one_signal_stops_everything(data: Path, number: signal.Signals, everybo
         assert seconds < 10
 
 
+def test_ctrl_c_ends_a_command_that_does_not_listen_yet_without_a_word(data: Path, tmp_path: Path) -> None:
+    """It waits for an ffmpeg that does not say its version."""
+    asked, slow = tmp_path / "asked", tmp_path / "ffmpeg"
+    slow.write_text(f"#!/bin/sh\ntouch {asked}\nexec sleep 60\n")
+    slow.chmod(0o755)
+    with door.instance(data, "check", STREAMREC_FFMPEG=str(slow)) as started:
+        programs.eventually(asked.exists, 30, "ffmpeg is asked")
+        started.signal(signal.SIGINT, everybody=True)
+        status, _ = started.await_end(15)
+
+        assert (status, started.log.read_text()) == (130, "")
+
+
 def test_a_start_says_where_everything_is(data: Path) -> None:
     with door.instance(data) as started:
         programs.eventually(lambda: "Ctrl-C stops" in started.log.read_text(), door.START_SECONDS, "the greeting")
