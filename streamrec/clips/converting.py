@@ -21,6 +21,7 @@ from streamrec.media.process import Child, FilePart
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS: Final = 0.1
+GATHER_SECONDS: Final = 0.003  # in which it reads some of what a wide pipe holds; to fill up each bit costs more
 STEP_BYTES: Final = 1 << 20
 MOST_WORDS: Final = 16_000  # bytes of what ffmpeg says last that are kept for the log
 Given = bytes | FilePart
@@ -133,7 +134,10 @@ class _Running:
             rest: FilePart | memoryview = data if isinstance(data, FilePart) else memoryview(data)
             while (left := _left(rest)) and self._child.status() is None:
                 rest = self._passed(rest)
-                yield from self._look(awaits=_left(rest) == left)
+                is_full = _left(rest) == left
+                yield from self._look(awaits=is_full)
+                if is_full and self._child.is_wide:
+                    time.sleep(GATHER_SECONDS)
             if left:
                 break  # it has all it wants, or has failed
         self._child.close_input()

@@ -69,9 +69,11 @@ class Child:
         self._pipes = (self._process.stdout.fileno(), self._process.stderr.fileno())
         for pipe in self._pipes:
             os.set_blocking(pipe, False)
+        self.is_wide = False
+        """Whether stdin has room for so much that it need not be filled up all the time."""
         if self._process.stdin is not None:
             os.set_blocking(self._process.stdin.fileno(), False)
-            _widen(self._process.stdin.fileno())
+            self.is_wide = _widen(self._process.stdin.fileno())
         _widen(self._pipes[0])
         self._entry = _registered(register, self._process.pid)
         if told is not None:
@@ -205,13 +207,18 @@ def _spawned(
             os.close(rules)
 
 
-def _widen(pipe: int) -> None:
-    """Ask for room for a tick of a fat stream (fcntl(2), F_SETPIPE_SZ); the default 64 KiB works too."""
+def _widen(pipe: int) -> bool:
+    """Ask for room for a tick of a fat stream (fcntl(2), F_SETPIPE_SZ); the default 64 KiB works too.
+
+    Whether there is such room now.
+    """
     if sys.platform == "linux":
         import fcntl
 
         with suppress(OSError):  # the user's share of pipe memory is used up
             fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
+            return True
+    return False
 
 
 def _drain(pipe: int, limit: int) -> bytes | None:
