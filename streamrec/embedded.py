@@ -17,7 +17,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -227,10 +227,8 @@ def _command_line(pid: int) -> str:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 # --- its data ---------------------------------------------------------------------------------------------
@@ -283,15 +281,12 @@ def _refuse_other_version(settings: Settings) -> None:
 
 
 def _create_database(settings: Settings) -> None:
-    connection = _connection(settings)
-    try:
+    with closing(_connection(settings)) as connection:
         connection.autocommit = True  # CREATE DATABASE wants no transaction
         with connection.cursor() as cursor:
             cursor.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
             if cursor.fetchone() is None:
                 cursor.execute(f'CREATE DATABASE "{ROLE}"')
-    finally:
-        connection.close()
 
 
 def _connection(settings: Settings) -> Any:
