@@ -39,6 +39,8 @@ class Chunk(NamedTuple):
     received_at: float  # Clock.monotonic() seconds when the last byte arrived, or earlier: when its end was live
     is_edge: bool = False  # whether its end is known to have been live then, so that it anchors a run's clock
     later_seconds: float = 0.0  # of media that was live by then, too, and comes behind it
+    left_bytes: int = 0  # of `data`, about; they had come by `left_at` already, and lay unread
+    left_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from uuid import uuid4
 from streamrec.framing import framer_for, split
 from streamrec.framing.units import FLICKS, Framer, Unit
 from streamrec.models import GapReason
+from streamrec.recorder.arrivals import arrived
 from streamrec.recorder.events import Chunk, Opened
 from streamrec.recorder.facts import RunStarted, SegmentClosed
 from streamrec.recorder.holes import Holes
@@ -123,7 +124,9 @@ class Take:
         """Take bytes in; whether any media has been understood yet."""
         self._received_bytes += len(chunk.data)
         self._later_seconds = chunk.later_seconds
-        self._take_in(self._framer.feed(chunk.data), chunk.received_at)
+        self._framer, arrivals = arrived(self._framer, chunk)
+        for units, at in arrivals:
+            self._take_in(units, at)
         if chunk.is_edge:
             self.settle()
         return self._media > 0

@@ -39,6 +39,9 @@ class _Left(NamedTuple):
     at: float
 
 
+NOTHING: Final = _Left(0, 0.0)
+
+
 class IcySource:
     """The rest of one attempt, once the stream is known to be frames of one kind."""
 
@@ -102,7 +105,8 @@ class IcySource:
         left, self._left = self._left, None
         self._looked(now)
         if left is None or self._is_usual(self._stream.waiting_bytes(), now):
-            return self._happened(*self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES), now)
+            drained = self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES)
+            return self._happened(*drained, now, left or NOTHING)
         then, titles = self._stream.drain(left.size_bytes)
         return [*titles, *self._media(then, left.at), *self._happened(*self._stream.drain(TICK_BYTES), now)]
 
@@ -135,14 +139,14 @@ class IcySource:
         codec = self._constancy.kind.codec
         return Opened(codec.format, codec.name, "icy")
 
-    def _happened(self, data: bytes, titles: list[Title], now: float) -> list[Event]:
-        events: list[Event] = [*titles, *self._media(data, now)]
+    def _happened(self, data: bytes, titles: list[Title], now: float, left: _Left = NOTHING) -> list[Event]:
+        events: list[Event] = [*titles, *self._media(data, now, left)]
         closed = self._closed(now)
         if closed is not None:
             events.append(closed)
         return events
 
-    def _media(self, data: bytes, now: float) -> list[Event]:
+    def _media(self, data: bytes, now: float, left: _Left = NOTHING) -> list[Event]:
         if not data:
             return []
         since, self._read_at = self._read_at, now
@@ -150,7 +154,7 @@ class IcySource:
         seconds = len(data) / self._constancy.bytes_per_second
         self._media_seconds += seconds
         if change is None:
-            return [Chunk(data, self._arrived(seconds, now))]
+            return [Chunk(data, self._arrived(seconds, now), left_bytes=left.size_bytes, left_at=left.at)]
         before, after = change
         # What of a second is of the old kind came before the rest of it; as late as the rest it would be doubted.
         came_at = max(since, now - len(after) / self._constancy.bytes_per_second)
