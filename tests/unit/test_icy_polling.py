@@ -177,6 +177,22 @@ def test_all_that_came_is_told_before_a_radio_is_stopped() -> None:
     assert closed.reason is GapReason.DISABLED
 
 
+def test_a_radio_that_sends_garbage_is_read_every_second() -> None:
+    """Bytes come at the usual pace, and no media: nothing must look as if it came."""
+
+    async def story() -> list[bool]:
+        radio = Radio()
+        await radio.begin()
+        found = []
+        for _ in range(5):
+            await radio.clock.advance(1)
+            radio.stream.data += bytes(16_000)
+            found.append(radio.source.leaves() or not radio.source.poll())
+        return found
+
+    assert asyncio.run(story()) == [True, False, False, False, False]
+
+
 def test_more_than_fits_into_a_window_is_not_left() -> None:
     """The server would be slowed down, and the radio seem late."""
     assert told(Radio(burst_seconds=12, speed=2), 2, 2) == [[(2, 5)], [(2, 6)]]

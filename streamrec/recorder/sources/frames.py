@@ -103,6 +103,8 @@ class Constancy:
     def __init__(self, row: Row) -> None:
         self.kind = row.kind
         self.bytes_per_second = row.bytes_per_second
+        self.is_whole = True
+        """Whether what came last ends with frames of our kind."""
         self._tail = self._enough(row)
         self._rest = b""
 
@@ -114,6 +116,7 @@ class Constancy:
         buffer = b"" if row is not None else before + data
         if row is None:
             row = next((row for row in rows(self.kind.codec, buffer) if self._is_last(row, buffer)), None)
+        self.is_whole = row is not None and row.kind == self.kind
         if row is not None and row.kind == self.kind:
             self.bytes_per_second += (row.bytes_per_second - self.bytes_per_second) / 8
             return None

@@ -86,7 +86,7 @@ class IcySource:
         now = self._clock.monotonic()
         if self._is_patient is None:
             self._is_patient = self._may_be_late()
-        if self._left is not None or not self._is_patient or int(now) % 2 == 0:
+        if self._left is not None or not self._is_patient or int(now) % 2 == 0 or not self._constancy.is_whole:
             return False
         waiting = self._stream.waiting_bytes()
         if not self._is_usual(waiting, now) or waiting > LEFT_BYTES:
