@@ -27,7 +27,7 @@ HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
 KEPT_BYTES: Final = 8 << 20
 SEAM: Final = timedelta(milliseconds=50)  # no clock is so exact, and no radio's frame longer: nothing is missing
-WINDOW_SEAM: Final = timedelta(seconds=1)  # by which the clock of a window's first segment may be early
+WINDOW_SEAM: Final = timedelta(seconds=0.5)  # by which a window's clock may be early; segments are longer
 JUST_NOW: Final = timedelta(seconds=0.5)
 LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
