@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ def bare_environment() -> Iterator[None]:
                 environment.delenv(name)
         environment.setenv("STREAMREC_CONFIG", str(PROJECT / "config" / "streamrec.toml"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_interrupts() -> None:
+    """What a script starts in the background ignores Ctrl-C, and so would everything that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
