@@ -19,6 +19,7 @@ from tests.station.listener import Listener
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 NAMES = ("icecast", "hls")
+FRAME_BYTES = 192  # of MP3 at 64 kb/s
 AAC_SECONDS = 1024 / 48_000
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
@@ -62,7 +63,7 @@ def story(
     icecast_server.start_source("rejoin.mp3", radio)
     hls_origin.play("rejoin", television_clip, segment_seconds=4)
     instance = Instance(folder, [f"127.0.0.1:{server.port}" for server in (icecast_server, hls_origin)])
-    listener = Listener(icecast_server.port, "/rejoin.mp3", frame_bytes=192)
+    listener = Listener(icecast_server.port, "/rejoin.mp3", frame_bytes=FRAME_BYTES)
     urls = {"icecast": icecast_server.url("rejoin.mp3"), "hls": hls_origin.url("rejoin")}
     try:
         instance.start()
@@ -171,13 +172,16 @@ def test_every_second_is_accounted_for(story: Story, name: str) -> None:
     assert (totals["unaccounted"]["seconds"], totals["pending"]["seconds"]) == (0, 0)
 
 
-def test_the_times_stay_true(story: Story) -> None:
-    """A listener beside the recorders heard each file's first frame at the file's start, to 0.25 s."""
-    track = story.tracks["icecast"]
-    for recording, path in zip(track.recordings, track.files, strict=True):
-        number = clips.numbered(clips.frame_hashes(path)[:1], track.clip)[0]
+def test_the_times_stay_true(story: Story, tmp_path: Path) -> None:
+    """A listener beside the recorders heard each file's first frame at the file's start, to 0.25 s.
 
-        deviation = instant(recording["start_time"]) - story.listener.on_air(track.clip, number)
+    The last file may have too few frames for a demuxer: they are counted in all files together.
+    """
+    track = story.tracks["icecast"]
+    numbers, position = track.numbers(tmp_path), 0
+    for recording, path in zip(track.recordings, track.files, strict=True):
+        deviation = instant(recording["start_time"]) - story.listener.on_air(track.clip, numbers[position])
+        position += path.stat().st_size // FRAME_BYTES
 
         assert abs(deviation.total_seconds()) <= 0.25, recording
 

@@ -136,7 +136,7 @@ def test_a_job_of_a_killed_worker_is_taken_up_by_another(workers: Workers) -> No
     """The dead one's heartbeat is made old here, so that nobody has to wait for half a minute."""
     job_id = queued()
     first = workers.start()
-    eventually(lambda: is_at(job_id, "running"))
+    eventually(lambda: workers.begun() == [f"{job_id} 1"])
     first.kill()
     first.wait()
 
