@@ -16,9 +16,7 @@ _TYPES: Final = {
     ".mkv": "video/x-matroska",
     ".zip": "application/zip",
 }
-_ANY: Final = (
-    "application/octet-stream"  # what somebody uploaded is opened by no browser as a page of the bucket's
-)
+_ANY: Final = "application/octet-stream"  # so that no browser opens an upload as a page of the bucket's
 
 
 def attributes(name: str) -> dict[str, str]:

@@ -33,7 +33,8 @@ class Stream:
         """`was_asked` is whether the metadata is there because we wanted it, and would not be if we did not."""
         self._was_asked = was_asked
         self._sock = answer.sock
-        self._is_tls = isinstance(answer.sock, ssl.SSLSocket)
+        self.is_tls = isinstance(answer.sock, ssl.SSLSocket)
+        """Whether what lies with the kernel is not what will be drained."""
         self._body = body_of(answer.head)
         self._is_plain = isinstance(self._body, Plain)
         interval = answer.head.number("icy-metaint") or 0
@@ -52,11 +53,6 @@ class Stream:
     def is_lying(self) -> bool:
         """Whether the metadata is not where the server said it would be."""
         return self._splitter is not None and self._splitter.is_lost
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether what lies with the kernel is not what will be drained."""
-        return self._is_tls
 
     def waiting_bytes(self) -> int:
         """How much lies with the kernel; 0 for a connection that broke."""
@@ -92,7 +88,7 @@ class Stream:
                 else:
                     pieces.append(piece)
                 room -= len(piece)
-                if len(piece) < step and not self._is_tls:
+                if len(piece) < step and not self.is_tls:
                     break  # that was all; asking again would cost a system call to learn it
         except OSError:
             self.ended = _RESET
