@@ -68,7 +68,7 @@ log = structlog.get_logger(__name__)
 DISK_THREADS: Final = 16
 WAITING_THREADS: Final = 64  # for names that are slow to resolve and a database that is slow to answer
 REPORT_SECONDS: Final = 4.0  # what a growing file has; a change of state is told sooner
-TOGETHER_SECONDS: Final = 0.1  # what changes together is written together
+TOGETHER_SECONDS: Final = 0.1  # what changes together is told together, and what a beat brought is written by then
 HOLES_SECONDS: Final = 60.0
 INHERIT_SECONDS: Final = 1.0
 RETENTION_SECONDS: Final = 600.0
@@ -348,8 +348,7 @@ class _Worker:
         """Write the captures' rows every REPORT_SECONDS, and a moment after a state has changed."""
         while True:
             await first(self.has_changed.wait(), beat.sleep(REPORT_SECONDS))
-            if self.has_changed.is_set():
-                await asyncio.sleep(TOGETHER_SECONDS)
+            await asyncio.sleep(TOGETHER_SECONDS)
             self.has_changed.clear()
             gone = self.changed - supervisor.captures.keys()
             self.changed.clear()
