@@ -143,11 +143,11 @@ class SegmentWriter:
         self._write(batch, arrived, wall)
 
     def _singled(self, units: Sequence[Unit]) -> Iterator[Unit]:
-        """The same, but frame by frame where a file may begin."""
+        """The same, but frame by frame where a file or a piece of it may begin."""
         arrived = self.media
         for unit in units:
             arrived += unit.duration
-            if unit.frames > 1 and (self._file is None or arrived > self._ask_from):
+            if unit.frames > 1 and (self._file is None or arrived > self._look_from):
                 yield from split(self._run.format, unit)
             else:
                 yield unit
