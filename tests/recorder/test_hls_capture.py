@@ -207,6 +207,26 @@ def test_a_recorder_that_starts_again_within_the_window_loses_and_repeats_nothin
     assert second.closed[0].start_time == first.closed[-1].end_time
 
 
+def test_a_recorder_that_starts_again_a_segment_too_late_for_the_window_tells_of_that_segment(
+    origin: Origin, tmp_path: Path
+):
+    """The window begins 0.75 s behind the archive's end: too much for its clock to be merely early."""
+    group = 9  # pictures in a segment
+    clip = clips.make_television(tmp_path, 30, group)
+    cut = hls.cut(clip, tmp_path / "segments", "-hls_segment_filename", "s%03d.ts", seconds=group / VIDEO_RATE)
+    show = origin.show(Show(cut, ahead=4, window=4), tmp_path / "segments")
+
+    first = recorded(tmp_path, origin, fetched(origin, cut, 8))
+    last = first.frames(clip)[-1] // group
+    programs.eventually(lambda: last + 5 in show.listed(), 20, "a segment has left the window unseen", 0.01)
+    second = recorded(tmp_path, origin, fetched(origin, cut, last + 8), after=first)
+
+    (gap,) = second.gaps
+    assert second.frames(clip)[0] == (last + 2) * group
+    assert (gap.start_time, gap.reason) == (first.closed[-1].end_time, GapReason.RECORDER_DOWN)
+    assert abs(gap.end_time - on_air(show, (last + 2) * group)) <= NEAR
+
+
 def test_a_discontinuity_of_the_time_stamps_loses_no_time(
     origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
 ):

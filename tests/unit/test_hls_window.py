@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamrec.recorder.hls.playlist import Media, Part, Segment
-from streamrec.recorder.hls.window import Break, Last, Seen, beginning
+from streamrec.recorder.hls.window import Break, Last, Seen, beginning, unlisted_seconds
 
 
 def segment(sequence: int, name: str | None = None, seconds: float = 2.0) -> Segment:
@@ -159,3 +161,33 @@ def test_as_much_is_fetched_as_is_wanted_and_not_much_more(count: int, wanted: f
     assert begun[-1].sequence == count - 1
     assert length >= min(wanted + 2, 2 * count, 120)
     assert length <= min(wanted, 120) + 4
+
+
+@given(st.integers(1, 30), st.floats(-0.5, 0.5), st.sampled_from([1.0, 2.0, 6.0]))
+def test_numbers_that_were_never_listed_are_a_segment_each(missing: int, off: float, seconds: float) -> None:
+    """After a stop of the process the newest segment may have appeared at any moment of its length."""
+    after = [segment(5 + missing, seconds=seconds), segment(6 + missing, seconds=seconds)]
+
+    hole = unlisted_seconds(segment(4, seconds=seconds), after, (missing + off) * seconds, seconds)
+
+    assert hole == missing * seconds
+
+
+@given(st.integers(-1000, 1000), st.floats(-0.2, 0.2))
+def test_numbers_alone_are_no_hole(jump: int, off: float) -> None:
+    """A packager that begins to count elsewhere goes on in time."""
+    assert unlisted_seconds(segment(4), [segment(5 + jump)], off * 2.0, 2.0) == 0.0
+
+
+@given(st.floats(1.6, 100))
+def test_where_numbers_do_not_go_on_time_tells_how_much_was_never_listed(elapsed: float) -> None:
+    assert unlisted_seconds(segment(4), [segment(0)], elapsed, 2.0) == elapsed
+
+
+@given(st.floats(0.1, 60), st.floats(-2, 2), st.integers(0, 9))
+def test_the_stations_own_times_are_believed_before_its_numbers(said: float, off: float, jump: int) -> None:
+    began = datetime(2026, 11, 27, tzinfo=UTC)
+    before = replace(segment(4), said_at=began)
+    after = replace(segment(5 + jump), said_at=began + timedelta(seconds=2 + said))
+
+    assert unlisted_seconds(before, [after], said + off, 2.0) == pytest.approx(said, abs=1e-5)

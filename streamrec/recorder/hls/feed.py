@@ -18,7 +18,7 @@ from streamrec.recorder.hls import keys
 from streamrec.recorder.hls.lists import Lists
 from streamrec.recorder.hls.pace import Pace
 from streamrec.recorder.hls.playlist import Media, Part, Segment
-from streamrec.recorder.hls.window import LONGEST_REACH, Break, Last, News, Seen, beginning
+from streamrec.recorder.hls.window import LONGEST_REACH, Break, Last, News, Seen, beginning, unlisted_seconds
 
 MOST_SEGMENT: Final = 64 << 20  # bytes
 MOST_INIT: Final = 4 << 20
@@ -26,8 +26,6 @@ MOST_CACHED: Final = 8
 FIRST_RETRY_SECONDS: Final = 0.25
 STALE_SECONDS: Final = 12.0
 MOST_LOST: Final = 3  # segments in a row; then the playlist is worth nothing
-SMALLEST_HOLE: Final = 0.75  # of a target duration, where only the moments of appearance tell
-CLOSE_SECONDS: Final = 0.05
 FASTEST: Final = 2.0  # s of media a second, on the whole
 FINAL: Final = frozenset({GapReason.EGRESS_DENIED, GapReason.UNSUPPORTED, GapReason.DRM})  # waiting does not help
 
@@ -191,7 +189,9 @@ class Feed:
         likely = at - newest.duration / 2 if edge is None else edge
         if news.broken is not Break.NONE:
             self._begins_run = True
-            hole = self._hole(news.segments, likely)
+            assert self._newest is not None, "nothing breaks off before it has begun"
+            elapsed = likely - sum(segment.duration for segment in news.segments) - self._newest_at
+            hole = unlisted_seconds(self._newest, news.segments, elapsed, self._target)
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
         later = sum(segment.duration for segment in news.segments)
@@ -208,21 +208,6 @@ class Feed:
         self._listed_seconds += sum(segment.duration for segment in segments)
         if self._listed_seconds > 2 * LONGEST_REACH + FASTEST * (at - self._began):
             raise Refused(GapReason.UNSUPPORTED, "It is not live: its playlist grows faster than time passes.")
-
-    def _hole(self, segments: Sequence[Segment], when: float) -> float:
-        """How much was never listed before `segments`, the end of which was live at about `when`; 0 if nothing.
-
-        The station's own times are believed where they agree with when the segments appeared.
-        """
-        before = self._newest
-        assert before is not None
-        hole = when - sum(segment.duration for segment in segments) - self._newest_at
-        first = segments[0]
-        if before.said_at is not None and first.said_at is not None:
-            said = (first.said_at - before.said_at).total_seconds() - before.duration
-            if abs(said - hole) <= self._target:
-                return said if said > CLOSE_SECONDS else 0.0
-        return hole if hole > SMALLEST_HOLE * self._target else 0.0
 
     def _is_cut(self, segment: Segment) -> bool:
         """Whether the station says that time or coding begins anew here."""

@@ -21,6 +21,8 @@ LAGS: Final = 3  # lists in a row that end before our last segment: an edge that
 LONGEST_REACH: Final = 120.0  # s of a window that is gone back at most
 _END: Final = 4_096  # bytes
 FEWEST: Final = 3  # segments, where nothing says how many are wanted
+SMALLEST_HOLE: Final = 0.75  # of a target duration, where only the moments of appearance tell
+CLOSE_SECONDS: Final = 0.05
 
 
 class Break(enum.Enum):
@@ -69,6 +71,24 @@ def _reaching(listed: Sequence[Segment], seconds: float) -> Sequence[Segment]:
         at -= 1
         seconds -= listed[at].duration
     return listed[min(at, len(listed) - 1) :] if listed else listed
+
+
+def unlisted_seconds(before: Segment, after: Sequence[Segment], elapsed: float, target: float) -> float:
+    """How much was never listed between a segment and those `after` it; 0 if nothing.
+
+    `elapsed` is how many seconds lie between them by the moments of their appearance, which may be half a segment
+    off. The station's own times are believed where they agree with it, and else its numbers, a segment each.
+    """
+    first = after[0]
+    if before.said_at is not None and first.said_at is not None:
+        said = (first.said_at - before.said_at).total_seconds() - before.duration
+        if abs(said - elapsed) <= target:
+            return said if said > CLOSE_SECONDS else 0.0
+    usual = sum(each.duration for each in after) / len(after)
+    numbered = (first.sequence - before.sequence - 1) * usual
+    if numbered > 0 and abs(numbered - elapsed) <= SMALLEST_HOLE * target:
+        return numbered
+    return elapsed if elapsed > SMALLEST_HOLE * target else 0.0
 
 
 def digest(data: bytes) -> bytes:
