@@ -17,11 +17,14 @@ class Holes:
     """After a silence media goes on. If the network was slow, what is late comes faster than it plays; if it comes
     at real time's pace and stays late, then what lies between is never to come.
 
-    `observe` every arrival. While `is_doubtful`, what arrived is neither this nor that.
+    `observe` every arrival. While `is_doubtful`, what arrived is neither this nor that. What came just as a silence
+    began, and was read a second later, seems late, too, until the silence is seen.
     """
 
     def __init__(self) -> None:
         self.is_doubtful = False
+        self.begins_anew = False
+        """Whether the doubt begins with the arrival observed last: those before it had come in time."""
         self.lost_seconds = 0.0
         """What is known to be missing just before the arrival with which the doubt began."""
         self.is_live = False
@@ -30,6 +33,7 @@ class Holes:
         self._since = 0.0  # from here on there was no better one
         self._at = 0.0
         self._doubt_at = 0.0
+        self._is_barely_late = False
         self._level = (0.0, 0.0)  # an offset, and from when on there was none far from it
 
     def observe(self, media_seconds: float, at: float) -> None:
@@ -40,15 +44,22 @@ class Holes:
         if self.is_doubtful:
             self._decide(offset, at)
         elif late >= LEAST_SECONDS and (self.is_live or self._at - self._since >= _LEVEL_SECONDS):
-            self.is_doubtful, self._doubt_at, self._level = True, at, (offset, at)
+            self._doubt(offset, at)
         elif late >= LEAST_SECONDS or late < -_STEADY:  # a burst, or the pause behind it: pace begins here
             self._since, self._least = at, offset
         self._least = min(self._least, offset)
         self._at = at
 
+    def _doubt(self, offset: float, at: float) -> None:
+        self.is_doubtful, self._doubt_at, self._level = True, at, (offset, at)
+        self._is_barely_late = offset - self._least < LEAST_SECONDS + _GOOD
+
     def _decide(self, offset: float, at: float) -> None:
         late = offset - self._least
-        if abs(offset - self._level[0]) > _STEADY:
+        self.begins_anew = self._is_barely_late and offset - self._level[0] >= LEAST_SECONDS
+        if self.begins_anew:
+            self._doubt(offset, at)
+        elif abs(offset - self._level[0]) > _STEADY:
             self._level = (offset, at)
         if late < _GOOD or at - self._doubt_at >= _PATIENCE:
             self.is_doubtful = False

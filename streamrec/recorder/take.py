@@ -27,7 +27,8 @@ HELD_BYTES: Final = 32 << 20  # more is not held back for a clock
 KEPT_SECONDS: Final = 60.0  # of media, while another recorder still writes the channel
 KEPT_BYTES: Final = 8 << 20
 SEAM: Final = timedelta(milliseconds=50)  # no clock is so exact, and no radio's frame longer: nothing is missing
-WINDOW_SEAM: Final = timedelta(seconds=0.5)  # by which a window's clock may be early; segments are longer
+EARLY: Final = timedelta(seconds=0.15)  # the clocks of two runs of a radio are twice as far apart as one is off
+WINDOW_EARLY: Final = timedelta(seconds=0.5)  # by which a window's clock may be early; segments are longer
 JUST_NOW: Final = timedelta(seconds=0.5)
 LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
@@ -159,6 +160,10 @@ class Take:
             self._is_torn = self._framer.dropped > self._dropped_bytes
         self._doubted += units
         self._holes.observe((self._media + _length(self._doubted)) / FLICKS, received_at)
+        if self._holes.begins_anew:
+            in_time, self._doubted = self._doubted[: -len(units)], units
+            self._is_torn = self._framer.dropped > self._dropped_bytes
+            return in_time
         if self._holes.is_doubtful:
             return []
         units, self._doubted, self._dropped_bytes = self._doubted, [], self._framer.dropped
@@ -251,7 +256,7 @@ class Take:
         """Whether what is held goes on where the archive ends, by clock and frames; drops what is archived."""
         assert self._clock is not None
         about = round((tail.end_time - self._clock.wall(self._position)).total_seconds() * FLICKS)
-        reach = (WINDOW_SEAM if self._opened.source == "hls" else SEAM).total_seconds() * FLICKS
+        reach = (WINDOW_EARLY if self._opened.source == "hls" else EARLY).total_seconds() * FLICKS
         if 0 < about <= reach and self._held[0].is_cut and is_new(tail, [*self._held], about):
             return True  # the clock is a little off: nothing of what came is archived
         archived = seam(tail, [*self._held], about)

@@ -333,6 +333,27 @@ def test_what_a_radio_leaves_out_is_a_gap_where_it_was(tmp_path: Path, before: f
     play(tmp_path, scenario)
 
 
+def test_what_came_as_a_silence_began_and_was_read_late_is_before_the_gap(tmp_path: Path):
+    """The last frames lay unread for a second and more, as behind a loop that was busy."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.clock.idle()
+        stage.source.push(RADIO)
+        await stage.play(12, burst=4)
+        await stage.clock.advance(1.3)
+        stage.source.media(frames(0.192))
+        await stage.clock.advance(2.4)
+        await stage.play(10)
+        await stage.stop()
+
+        ((begin, end, _),) = stage.gaps()
+        assert (begin, end) == (pytest.approx(12.2, abs=0.05), pytest.approx(15.7, abs=0.3))
+        assert whole(stage) == pytest.approx(25.7, abs=0.3)
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("pieces", [10, 11, 12, 13, 14, 15])
 def test_what_came_behind_a_hole_is_kept_if_the_stream_ends_as_the_hole_is_found(tmp_path: Path, pieces: int):
     """Both in what is read at once."""

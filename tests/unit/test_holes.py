@@ -67,3 +67,22 @@ def test_a_burst_that_is_followed_by_a_pause_is_no_hole() -> None:
 def test_a_slow_station_is_no_hole() -> None:
     """A thousandth too slow, for a quarter of an hour."""
     assert heard([(float(at), at * 0.999) for at in range(900)]).lost_seconds == 0.0
+
+
+@pytest.mark.parametrize("further", [1.1, 4.0])
+def test_a_doubt_begins_anew_when_what_was_late_by_a_look_is_followed_by_a_silence(further: float) -> None:
+    """What came as the silence began was read with the next look only."""
+    holes = heard([*steady(0, 11, tick=1, burst=8), (11.1, 18.05)])
+    assert holes.is_doubtful
+
+    holes.observe(18.3, 11.35 + further)
+
+    assert (holes.is_doubtful, holes.begins_anew) == (True, True)
+
+
+@pytest.mark.parametrize("late", [1.6, 3.0])
+def test_a_doubt_that_begins_with_what_is_very_late_stays_where_it_is(late: float) -> None:
+    """A second silence behind a first."""
+    holes = heard([*steady(0, 11, tick=1, burst=8), (10 + late, 18.0), (13 + late, 18.2)])
+
+    assert (holes.is_doubtful, holes.begins_anew) == (True, False)
