@@ -17,8 +17,8 @@ class Holes:
     """After a silence media goes on. If the network was slow, what is late comes faster than it plays; if it comes
     at real time's pace and stays late, then what lies between is never to come.
 
-    `observe` every arrival. While `is_doubtful`, what arrived is neither this nor that. What came just as a silence
-    began, and was read a second later, seems late, too, until the silence is seen.
+    `observe` every arrival. While `is_doubtful`, what arrived is neither this nor that. What came just as a
+    silence began, and was read a second later, seems late too, until the silence is seen.
     """
 
     def __init__(self) -> None:

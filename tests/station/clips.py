@@ -62,12 +62,13 @@ def make_sound(folder: Path, name: str, seconds: int, *options: str) -> Clip:
 
 
 def make_television(folder: Path, seconds: int = CLIP_SECONDS, group: int = VIDEO_RATE) -> Clip:
-    """H.264 and AAC in MPEG-TS: a numbered picture 12 times a second, noise, and a key frame in `group` pictures."""
+    """H.264 and AAC in MPEG-TS: a numbered picture 12 times a second, a key picture every `group`, and noise."""
     path = folder / "picture.ts"
     picture = f"testsrc2=size=160x120:rate={VIDEO_RATE}:duration={seconds},noise=alls=12:allf=t:all_seed=7"
     _encode("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", _NOISE, "-t", str(seconds),
             "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", str(group),
-            "-keyint_min", str(group), "-sc_threshold", "0", "-b:v", "250k", "-c:a", "aac", "-b:a", "64k", str(path))  # fmt: skip
+            "-keyint_min", str(group), "-sc_threshold", "0", "-b:v", "250k", "-c:a", "aac", "-b:a", "64k",
+            str(path))  # fmt: skip
     return Clip(path, video=True)
 
 
