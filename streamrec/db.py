@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -191,9 +191,20 @@ def single() -> Iterator[orm.Session]:
     Raises:
         DatabaseAway: as `away_as_unavailable` does.
     """
-    with away_as_unavailable(), Session() as session:
-        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    with away_as_unavailable(), Session() as session, _autocommitted(session):
         yield session
+
+
+@contextmanager
+def _autocommitted(session: orm.Session) -> Iterator[None]:
+    """The driver's own switch: SQLAlchemy's `isolation_level` asks the server to set it back, a round trip more."""
+    driver: Any = session.connection().connection.driver_connection
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        with suppress(InterfaceDriverError):  # the connection is lost, and goes back to no pool
+            driver.autocommit = False
 
 
 def violated_constraint(exc: sa.exc.IntegrityError) -> str | None:

@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 
 SLOW_SECONDS: Final = 0.02  # a piece of work that takes longer gets a thread more for those behind it
 PATIENCE_SECONDS: Final = 0.02  # so long the first results wait for the others'
+COMPANY_SECONDS: Final = 0.25  # so long work that need not be done at once waits for other work at most
 
 Told = Callable[[Any, BaseException | None], None]
 """What hears of a result, or of what was raised, on the loop."""
@@ -50,24 +51,35 @@ class Disk:
         self._monotonic = monotonic
         self._jobs: deque[_Job] = deque()
         self._is_called = False
+        self._later: asyncio.TimerHandle | None = None
 
-    async def run(self, work: Callable[[], Result]) -> Result:
+    async def run(self, work: Callable[[], Result], *, may_wait: bool = False) -> Result:
         """What `work` returns or raises. It is done whole, even if whoever waits for it is cancelled."""
         future = asyncio.get_running_loop().create_future()
-        self.submit(work, partial(_settle, future))
+        self.submit(work, partial(_settle, future), may_wait=may_wait)
         result: Result = await future
         return result
 
-    def submit(self, work: Callable[[], Any], told: Told) -> None:
-        """Do `work`, and tell what came of it on the loop, from which this must be called."""
+    def submit(self, work: Callable[[], Any], told: Told, *, may_wait: bool = False) -> None:
+        """Do `work`, and tell what came of it on the loop, from which this must be called.
+
+        What `may_wait` is done with what else is asked for within COMPANY_SECONDS: one wake-up for all of it.
+        """
         self._jobs.append(_Job(work, told))
-        if not self._is_called:
+        loop = asyncio.get_running_loop()
+        if may_wait and not self._is_called:
+            if self._later is None:
+                ends_at = (loop.time() // COMPANY_SECONDS + 1) * COMPANY_SECONDS
+                self._later = loop.call_at(ends_at, self._call, loop)
+        elif not self._is_called:
             self._is_called = True
-            loop = asyncio.get_running_loop()
             loop.call_soon(self._call, loop)
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_called = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._threads.submit(self._work, loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:

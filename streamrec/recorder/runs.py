@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 
 REACH: Final = timedelta(minutes=2)  # no burst and no window that is read goes back further
 SAME: Final = timedelta(milliseconds=2)  # no file is shorter
+STEADY_SECONDS: Final = 30.0  # of an HLS attempt's media; before, playlists may be looked at closely
 
 
 class Runs:
@@ -54,6 +55,7 @@ class Runs:
         self._kept: Take | None = None  # what was held while standing by, until it is written
         self._kept_tail: Tail | None = None
         self._write_began = 0.0
+        self._is_listed = False  # as HLS is: nothing comes meanwhile that must be read at once
 
     @property
     def archived(self) -> End:
@@ -81,6 +83,7 @@ class Runs:
     async def open(self, opened: Opened) -> None:
         """Media begins; or it goes on as something else, and then one run ends where the next begins."""
         before = self.take
+        self._is_listed = opened.source == "hls"
         if self.stands_by:
             self.take = Take(opened, self.order, self._tools)
         elif before is not None:
@@ -135,7 +138,8 @@ class Runs:
                 return
             self._status.run_id = take.run_id
         self._write_began = self._clock.monotonic()
-        await self._on_disk(take.write)
+        is_steady = self._is_listed and take.media_seconds >= STEADY_SECONDS
+        await self._on_disk(take.write, may_wait=is_steady)
         self._written(take)
 
     def works(self) -> None:
@@ -159,11 +163,11 @@ class Runs:
         if take.is_ready:
             await self._write(take)
 
-    async def _on_disk(self, work: Callable[[], Result]) -> Result:
+    async def _on_disk(self, work: Callable[[], Result], *, may_wait: bool = False) -> Result:
         """Run blocking work in a thread; it is never abandoned half-way, even when this task is cancelled."""
         self.is_on_disk = True
         try:
-            return await self._tools.disk.run(work)
+            return await self._tools.disk.run(work, may_wait=may_wait)
         finally:
             self.is_on_disk = False
 

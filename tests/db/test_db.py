@@ -44,6 +44,27 @@ def test_each_statement_of_a_single_session_is_a_transaction(engine: sa.Engine) 
         assert session.scalar(sa.text("SELECT now()")) == session.scalar(sa.text("SELECT now()"))
 
 
+def test_a_single_session_whose_backend_is_killed_is_away_and_harms_no_other(
+    engine: sa.Engine, maintenance: sa.Engine
+) -> None:
+    with pytest.raises(DatabaseAway), db.single() as session:
+        pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+        with maintenance.connect() as other:
+            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        session.scalar(sa.text("SELECT 1"))
+
+    with db.single() as session:
+        assert session.scalar(sa.text("SELECT 1")) == 1
+
+
+def test_a_statement_that_is_refused_in_a_single_session_harms_no_other(engine: sa.Engine) -> None:
+    with pytest.raises(sa.exc.ProgrammingError), db.single() as session:
+        session.execute(sa.text("SELECT nonsense"))
+
+    with db.Session() as session:
+        assert session.scalar(sa.text("SELECT now()")) == session.scalar(sa.text("SELECT now()"))
+
+
 def test_a_statement_that_is_refused_is_not_away(engine: sa.Engine) -> None:
     """A broken rule is the caller's, and keeps its own exception."""
     with pytest.raises(sa.exc.ProgrammingError), db.away_as_unavailable(), engine.connect() as connection:

@@ -50,6 +50,30 @@ def test_what_is_asked_for_at_once_shares_a_thread(threads: CountedThreads) -> N
     assert threads.submissions == 1
 
 
+def test_what_may_wait_shares_threads_with_what_comes_a_little_later(threads: CountedThreads) -> None:
+    async def story() -> list[int]:
+        disk = Disk(threads)
+        waits = []
+        for number in range(10):
+            waits.append(asyncio.ensure_future(disk.run(lambda number=number: number, may_wait=True)))
+            await asyncio.sleep(0.001)
+        return await asyncio.gather(*waits)
+
+    assert asyncio.run(story()) == list(range(10))
+    assert threads.submissions <= 2  # those who wait may be served in between
+
+
+def test_what_may_wait_is_done_at_once_in_company_of_what_may_not(threads: CountedThreads) -> None:
+    async def story() -> list[int]:
+        disk, done = Disk(threads), list[int]()
+        disk.submit(lambda: 1, lambda result, _: done.append(result), may_wait=True)
+        done.append(await disk.run(lambda: 2))
+        return done
+
+    assert asyncio.run(story()) == [1, 2]
+    assert threads.submissions == 1
+
+
 def test_others_come_to_help_where_work_is_slow(threads: CountedThreads) -> None:
     """Four pieces meet that each wait for all the others."""
     meeting = threading.Barrier(4, timeout=10)
