@@ -47,12 +47,15 @@ def test_each_statement_of_a_single_session_is_a_transaction(engine: sa.Engine) 
 def test_a_single_session_whose_backend_is_killed_is_away_and_harms_no_other(
     engine: sa.Engine, maintenance: sa.Engine
 ) -> None:
-    with pytest.raises(DatabaseAway), db.single() as session:
-        pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
-        with maintenance.connect() as other:
-            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-        session.scalar(sa.text("SELECT 1"))
+    def killed() -> None:
+        with db.single() as session:
+            pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+            with maintenance.connect() as other:
+                other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            session.scalar(sa.text("SELECT 1"))
 
+    with pytest.raises(DatabaseAway):
+        killed()
     with db.single() as session:
         assert session.scalar(sa.text("SELECT 1")) == 1
 
