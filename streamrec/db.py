@@ -197,7 +197,7 @@ def single() -> Iterator[orm.Session]:
 
 @contextmanager
 def _autocommitted(session: orm.Session) -> Iterator[None]:
-    """The driver's own switch: SQLAlchemy's `isolation_level` asks the server to set it back, a round trip more."""
+    """By the driver: SQLAlchemy's `isolation_level` asks the server to set it back, a round trip more."""
     driver: Any = session.connection().connection.driver_connection
     driver.autocommit = True
     try:
