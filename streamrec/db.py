@@ -197,7 +197,7 @@ def single() -> Iterator[orm.Session]:
 
 @contextmanager
 def _autocommitted(session: orm.Session) -> Iterator[None]:
-    """By the driver: SQLAlchemy's `isolation_level` asks the server to set it back, a round trip more."""
+    """Let the driver begin no transactions. SQLAlchemy's `isolation_level` costs a round trip to set it back."""
     driver: Any = session.connection().connection.driver_connection
     driver.autocommit = True
     try:
