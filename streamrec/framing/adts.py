@@ -56,6 +56,11 @@ def length_of_kind(head: bytes, signature: int, blocks: int) -> int:
     return 0 if bits >> 28 & _FIXED != signature or length < _LONGEST_HEAD or bits & 3 != blocks else length
 
 
+def length_at(buffer: bytes, position: int) -> int:
+    """The length that the frame at a position tells."""
+    return int.from_bytes(buffer[position + 3 : position + 6], "big") >> 5 & 0x1FFF
+
+
 def header(head: bytes) -> Frame | None:
     """What the fixed and the variable header say: ISO/IEC 13818-7 section 6.2, 14496-3 section 1.A.2.2.
 

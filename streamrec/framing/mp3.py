@@ -28,6 +28,12 @@ def header(head: bytes) -> Frame | None:
     return _frame(head[1], head[2])
 
 
+def length_at(buffer: bytes, position: int) -> int:
+    """The length of the frame at a position; 0 if there is none."""
+    frame = _frame(buffer[position + 1], buffer[position + 2])
+    return 0 if frame is None else frame.length
+
+
 def bit_rate(head: bytes) -> int:
     """The bit/s that a frame's header tells."""
     return _bit_rates(head[1] >> 3 & 3, head[1] >> 1 & 3)[head[2] >> 4] * 1000

@@ -17,7 +17,7 @@ from streamrec.archive import layout, pieces
 from streamrec.archive.files import StorageMissing, Tree
 from streamrec.clock import SystemClock
 from streamrec.errors import StreamrecError
-from streamrec.framing import split
+from streamrec.framing import parted
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.indexes import Growing
 from streamrec.models import FileFormat, GapReason
@@ -143,14 +143,25 @@ class SegmentWriter:
         self._write(batch, arrived, wall)
 
     def _singled(self, units: Sequence[Unit]) -> Iterator[Unit]:
-        """The same, but frame by frame where a file or a piece of it may begin."""
+        """The same, but with a frame of its own where a file or a piece of it may begin."""
         arrived = self.media
         for unit in units:
-            arrived += unit.duration
-            if unit.frames > 1 and (self._file is None or arrived > self._look_from):
-                yield from split(self._run.format, unit)
-            else:
-                yield unit
+            waiting = [unit]
+            while waiting:
+                first = waiting.pop()
+                before = self._frames_before(first, arrived)
+                if before < first.frames:
+                    waiting += reversed(parted(self._run.format, first, before))
+                else:
+                    yield first
+                    arrived += first.duration
+
+    def _frames_before(self, unit: Unit, arrived: int) -> int:
+        """How many of a unit's frames go together: those that begin before it is time to look; one at least."""
+        if unit.frames == 1:
+            return 1
+        each = unit.duration // unit.frames
+        return 1 if self._file is None else max(1, -((arrived - self._look_from) // each))
 
     def sync(self) -> None:
         """Make what was written survive a power cut, if `sync_seconds` have passed. Raises DiskFault."""

@@ -18,6 +18,7 @@ import pytest
 
 from streamrec.archive import layout, pieces
 from streamrec.archive.files import Tree
+from streamrec.framing import framer_for
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.facts import Fact, RunEnded, RunStarted, SegmentClosed
@@ -25,6 +26,8 @@ from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import DiskFault, SegmentWriter
 from tests import samples
 from tests.fakes import NOON, FakeClock
+
+AUDIO = (FileFormat.MP3, FileFormat.AAC)
 
 
 def wall(media: int) -> datetime:
@@ -146,6 +149,34 @@ def test_the_index_of_a_file_has_all_of_it_in_pieces_at_cuts(disk: Disk, name: s
     data = disk.data(closed)
     for piece in index:
         assert any(data.startswith(unit.data, piece.offset) for unit in units if unit.is_cut)
+
+
+def framed(name: str, data: bytes, chunk: int, *, gathers: bool) -> list[Unit]:
+    """The frames of data that comes in chunks; those of a chunk in one if it `gathers`."""
+    framer = framer_for(samples.format_of(name))
+    framer.gathers = gathers
+    units = [unit for at in range(0, len(data), chunk) for unit in framer.feed(data[at : at + chunk])]
+    return [*units, *framer.flush()]
+
+
+@pytest.mark.parametrize("name", samples.names(*AUDIO))
+@pytest.mark.parametrize("seconds", [2, 60])
+@pytest.mark.parametrize("chunk", [4_000, 30_000, 1 << 20])
+def test_files_and_their_pieces_end_at_the_same_frames_however_many_come_as_one(
+    disk: Disk, name: str, seconds: int, chunk: int
+) -> None:
+    data = samples.joined(samples.units_of(name) * 3)
+    single, together = (framed(name, data, chunk, gathers=gathers) for gathers in (False, True))
+    assert len(together) < len(single)
+
+    write_all(disk.writer(samples.format_of(name), seconds=seconds), single)
+    expected = disk.files
+    write_all(disk.writer(samples.format_of(name), seconds=seconds), together, at_once=1)
+
+    found = disk.files[len(expected) :]
+    assert [(f.start_time, f.end_time, f.sha256, f.index) for f in found] == [
+        (f.start_time, f.end_time, f.sha256, f.index) for f in expected
+    ]
 
 
 def test_a_growing_file_tells_only_what_the_system_has(disk: Disk) -> None:

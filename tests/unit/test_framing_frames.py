@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamrec.framing import framer_for, split
+from streamrec.framing import framer_for, parted, split
 from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
 from tests import samples
@@ -155,3 +155,20 @@ def test_gathered_frames_are_the_same_frames(name: str, cuts: list[int], damage:
     assert [frame for unit in gathered for frame in split(form, unit)] == single
     assert gathering.dropped == singly.dropped
     assert damage or len(gathered) <= len(chunks)
+
+
+@pytest.mark.parametrize("name", [*MP3, *ADTS])
+@settings(max_examples=15, deadline=None)
+@given(share=st.floats(0, 1))
+def test_gathered_frames_can_be_parted_at_any_frame(name: str, share: float) -> None:
+    form = samples.format_of(name)
+    framer = framer_for(form)
+    framer.gathers = True
+    unit = max(framer.feed(samples.sample(name)), key=lambda unit: unit.frames)
+    count = 1 + round(share * (unit.frames - 2))
+
+    first, rest = parted(form, unit, count)
+
+    assert (first.frames, rest.frames) == (count, unit.frames - count)
+    assert first.duration + rest.duration == unit.duration
+    assert split(form, first) + split(form, rest) == split(form, unit)
