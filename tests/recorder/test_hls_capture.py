@@ -227,6 +227,27 @@ def test_a_recorder_that_starts_again_a_segment_too_late_for_the_window_tells_of
     assert abs(gap.end_time - on_air(show, (last + 2) * group)) <= NEAR
 
 
+def test_what_a_list_has_that_stood_still_at_first_is_told_at_its_time(
+    origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
+):
+    """It is six seconds old when the recorder starts, and all that it has is gone when it moves."""
+    show = origin.show(Show(cut, ahead=3, window=3), folder)
+    show.listed()
+    show.is_frozen, show.began = True, show.began - 6
+
+    def thawed() -> bool:
+        show.is_frozen = show.is_frozen and not origin.asked(cut[2].path)
+        return fetched(origin, cut, 14)()
+
+    result = recorded(tmp_path, origin, thawed, down=timedelta(minutes=1))
+
+    starts = [clips.numbered(clips.frame_hashes(path, video=True)[:1], television)[0] for path in result.paths]
+    off = [fact.start_time - on_air(show, n) for fact, n in zip(result.closed, starts, strict=True)]
+    assert starts[0] == 0
+    assert max(map(abs, off)) <= NEAR + timedelta(seconds=0.5), off  # half a segment
+    assert [gap.reason for gap in result.gaps] == [GapReason.RECORDER_DOWN, GapReason.SOURCE_ERROR]
+
+
 def test_a_discontinuity_of_the_time_stamps_loses_no_time(
     origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
 ):

@@ -304,7 +304,7 @@ def test_a_jump_of_the_numbers_of_all_that_is_listed_repeats_no_segment(
 def test_a_list_that_was_old_at_first_and_then_jumps_ends_the_attempt(
     origin: Origin, folder: Path, cut: list[Piece]
 ):
-    """Nobody knows how long it had stood still, so nobody can say how much is missing."""
+    """What it had is told as old as its successor's numbers say: four segments were never listed, and five are."""
     show = origin.show(Show(cut), folder)
     show.listed()
     show.is_frozen = True
@@ -316,7 +316,9 @@ def test_a_list_that_was_old_at_first_and_then_jumps_ends_the_attempt(
     events = heard(sources(origin), origin.url(), thaw)
 
     assert closed(events).reason is GapReason.SOURCE_ERROR
-    assert data(events) == files(folder, cut, 2, 3)
+    assert data(events) == [*files(folder, cut, 2, 3), b""]
+    assert chunks(events)[-1].is_edge
+    assert chunks(events)[-1].later_seconds == pytest.approx(9, abs=1.5)
 
 
 def test_segments_that_were_never_listed_are_a_hole(origin: Origin, folder: Path, cut: list[Piece]):

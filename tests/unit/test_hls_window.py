@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamrec.recorder.hls.playlist import Media, Part, Segment
-from streamrec.recorder.hls.window import Break, Last, Seen, beginning, unlisted_seconds
+from streamrec.recorder.hls.window import Break, Last, Seen, age_seconds, beginning, unlisted_seconds
 
 
 def segment(sequence: int, name: str | None = None, seconds: float = 2.0) -> Segment:
@@ -191,3 +191,19 @@ def test_the_stations_own_times_are_believed_before_its_numbers(said: float, off
     after = replace(segment(5 + jump), said_at=began + timedelta(seconds=2 + said))
 
     assert unlisted_seconds(before, [after], said + off, 2.0) == pytest.approx(said, abs=1e-5)
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.floats(0.1, 20))
+def test_a_list_that_stood_still_is_as_old_as_the_numbers_behind_it_say(
+    missing: int, listed: int, elapsed: float
+) -> None:
+    after = [segment(5 + missing + index) for index in range(listed)]
+    age = 2.0 * (missing + listed) - elapsed
+
+    assert age_seconds(segment(4), after, elapsed) == (pytest.approx(age) if age > 0 else 0.0)
+
+
+@pytest.mark.parametrize("jump", [-3, 0, 100_000])
+def test_numbers_that_cannot_be_tell_nothing_of_a_lists_age(jump: int) -> None:
+    """They went on where they were, began anew, or jumped further than any window reaches."""
+    assert age_seconds(segment(4), [segment(5 + jump)], 1.0) == 0.0

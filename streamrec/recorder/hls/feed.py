@@ -18,7 +18,16 @@ from streamrec.recorder.hls import keys
 from streamrec.recorder.hls.lists import Lists
 from streamrec.recorder.hls.pace import Pace
 from streamrec.recorder.hls.playlist import Media, Part, Segment
-from streamrec.recorder.hls.window import LONGEST_REACH, Break, Last, News, Seen, beginning, unlisted_seconds
+from streamrec.recorder.hls.window import (
+    LONGEST_REACH,
+    Break,
+    Last,
+    News,
+    Seen,
+    age_seconds,
+    beginning,
+    unlisted_seconds,
+)
 
 MOST_SEGMENT: Final = 64 << 20  # bytes
 MOST_INIT: Final = 4 << 20
@@ -84,6 +93,8 @@ class Feed:
         self._last = last
         self._wanted_seconds = wanted_seconds
         self._first = first
+        self.age_seconds = 0.0
+        """How old the first list was, if it stood still and its successor told."""
         self._seen = Seen()
         self._pace = Pace()
         self._due: deque[_Due] = deque()
@@ -180,13 +191,14 @@ class Feed:
 
     def _queue(self, news: News, at: float) -> None:
         newest = news.segments[-1]
-        if news.broken is not Break.NONE and not self._has_moved:
-            raise Refused(GapReason.SOURCE_ERROR, "The playlist went on elsewhere, nobody knows how much later.")
-        self._has_moved = self._newest is not None
-        self._require_pace(news.segments, at)
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge
         likely = at - newest.duration / 2 if edge is None else edge
+        if self._newest is not None and news.broken is not Break.NONE and not self._has_moved:
+            self.age_seconds = age_seconds(self._newest, news.segments, likely - self._news_at)
+            raise Refused(GapReason.SOURCE_ERROR, "The playlist had stood still, and went on elsewhere.")
+        self._has_moved = self._newest is not None
+        self._require_pace(news.segments, at)
         if news.broken is not Break.NONE:
             self._begins_run = True
             assert self._newest is not None, "nothing breaks off before it has begun"

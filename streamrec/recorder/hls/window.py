@@ -91,6 +91,18 @@ def unlisted_seconds(before: Segment, after: Sequence[Segment], elapsed: float, 
     return elapsed if elapsed > SMALLEST_HOLE * target else 0.0
 
 
+def age_seconds(before: Segment, after: Sequence[Segment], elapsed: float) -> float:
+    """How old a list was when first seen, that stood still and then went on with `after`; 0 if nobody knows.
+
+    `before` is its last segment, and `elapsed` are the seconds from then on until the end of `after` was live. The
+    numbers in between tell how many segments were never listed.
+    """
+    usual = sum(each.duration for each in after) / len(after)
+    unlisted = after[0].sequence - before.sequence - 1
+    age = (unlisted + len(after)) * usual - elapsed
+    return age if unlisted > 0 and 0 < age <= LONGEST_REACH else 0.0
+
+
 def digest(data: bytes) -> bytes:
     """What a segment is known by when its number says nothing: its length and its ends, which differ in time."""
     return blake2b(len(data).to_bytes(8, "big") + data[:_END] + data[-_END:], digest_size=8).digest()

@@ -79,6 +79,9 @@ class HlsSource:
                     del event
             yield STALE if self._feed is not None and self._feed.is_stale else STOPPED
         except Refused as exc:
+            if self._feed is not None and self._feed.age_seconds:
+                now = self._sources.clock.monotonic()
+                yield Chunk(b"", now, is_edge=True, later_seconds=self._feed.age_seconds)
             yield Closed(exc.reason, exc.detail, exc.retry_after_seconds)
         finally:
             session.close()
