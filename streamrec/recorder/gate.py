@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 IN_FLIGHT: Final = 8  # attempts at one host that have no media yet
 FAILURES: Final = 4  # in a row, with nobody connected: the host is taken for dead
-PROBE_SECONDS: Final = 2.0  # between two attempts at a dead host, whichever channels they are for
+PROBE_SECONDS: Final = (1.5, 2.5)  # between two attempts at a dead host, whichever channels they are for
 SAY_SECONDS: Final = 60.0
 SHORTAGE_SECONDS: Final = 1.0
 OPENING_SECONDS: Final = 10.0  # from an attempt's beginning to its file
@@ -85,14 +87,20 @@ class Gate:
     """A token bucket: `rate` attempts a second, and as many at once after a quiet second.
 
     At one host only a few are under way at a time, and one if it seems to be dead: hundreds of channels behind it
-    then probe it as one.
+    then probe it as one, at moments of chance: hosts that died together are not all asked in one moment.
     """
 
     def __init__(
-        self, clock: Clock, *, rate: float = 30.0, has_room: Callable[[int], bool] = limits.has_descriptors
+        self,
+        clock: Clock,
+        *,
+        rate: float = 30.0,
+        has_room: Callable[[int], bool] = limits.has_descriptors,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`has_room` says whether the process has so many descriptors to spare; attempts wait until it has."""
         self._clock = clock
+        self._uniform = uniform
         self._begun: deque[float] = deque()
         self._has_room = has_room
         self._said_at = float("-inf")
@@ -167,7 +175,8 @@ class Gate:
             if turn.done() and not turn.cancelled():
                 self.leave(host)
             else:
-                host.waiting.remove(turn)
+                with suppress(ValueError):  # whoever left has passed it over already
+                    host.waiting.remove(turn)
             raise
 
     async def _pace(self) -> None:
@@ -192,7 +201,7 @@ class Gate:
         """An attempt at `host` ended without media."""
         now = self._clock.monotonic()
         host.failures += 1
-        host.next_at = now + PROBE_SECONDS
+        host.next_at = now + self._uniform(*PROBE_SECONDS)
         if host.is_dead and host.waiting and now - host.said_at >= SAY_SECONDS:
             host.said_at = now
             log.warning(

@@ -118,7 +118,7 @@ class Recorder:
             archive=self.archive,
             spool=self.spool,
             disk=Disk(Inline(), clock.monotonic),
-            gate=Gate(clock),
+            gate=Gate(clock, uniform=self._dice.uniform),
             beat=Beat(clock),
             totals=Totals(),
             recorder_id=self.id,
