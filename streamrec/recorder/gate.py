@@ -98,7 +98,10 @@ class Gate:
         has_room: Callable[[int], bool] = limits.has_descriptors,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """`has_room` says whether the process has so many descriptors to spare; attempts wait until it has."""
+        """`has_room` says whether the process has so many descriptors to spare; attempts wait until it has.
+
+        `uniform` is all the chance there is in when a dead host is tried.
+        """
         self._clock = clock
         self._uniform = uniform
         self._begun: deque[float] = deque()

@@ -160,7 +160,7 @@ class SegmentWriter:
         """How many of a unit's frames go together: those that begin before it is time to look; one at least."""
         if unit.frames == 1:
             return 1
-        each = unit.duration // unit.frames
+        each = max(1, unit.duration // unit.frames)  # pictures whose stamps stand still last no time
         return 1 if self._file is None else max(1, -((arrived - self._look_from) // each))
 
     def sync(self) -> None:

@@ -210,7 +210,7 @@ def test_a_recorder_that_starts_again_within_the_window_loses_and_repeats_nothin
 def test_a_recorder_that_starts_again_a_segment_too_late_for_the_window_tells_of_that_segment(
     origin: Origin, tmp_path: Path
 ):
-    """The window begins 0.75 s behind the archive's end: too much for its clock to be merely early."""
+    """The window begins 0.75 s behind the archive's end, and is not told as if it went on there."""
     group = 9  # pictures in a segment
     clip = clips.make_television(tmp_path, 30, group)
     cut = hls.cut(clip, tmp_path / "segments", "-hls_segment_filename", "s%03d.ts", seconds=group / VIDEO_RATE)

@@ -179,6 +179,18 @@ def test_files_and_their_pieces_end_at_the_same_frames_however_many_come_as_one(
     ]
 
 
+def test_gathered_pictures_without_length_are_written(disk: Disk) -> None:
+    """As those of a television whose time stamps stand still."""
+    units = samples.units_of("tv.ts")
+    still = Unit(units[0].data + units[1].data, 0, True, units[0].header, frames=2)
+    writer = disk.writer(FileFormat.TS, seconds=60)
+
+    closed = write_all(writer, [*units, still])
+
+    assert closed is not None
+    assert disk.data(closed).endswith(still.data)
+
+
 def test_a_growing_file_tells_only_what_the_system_has(disk: Disk) -> None:
     units = samples.units_of("mp3.mp3") * 2
     writer = disk.writer(seconds=60)

@@ -56,7 +56,7 @@ def test_what_may_wait_shares_threads_with_what_comes_a_little_later(threads: Co
         waits = []
         for number in range(10):
             waits.append(asyncio.ensure_future(disk.run(lambda number=number: number, may_wait=True)))
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         return await asyncio.gather(*waits)
 
     assert asyncio.run(story()) == list(range(10))
