@@ -66,7 +66,7 @@ HEALED_SECONDS = 5.0
 FILE_SECONDS = 5.2  # within which each capture ends a file and begins another
 START_SECONDS = 8.0  # two ffmpegs, one that looks and one that captures, on a busy machine
 LATENCY_SECONDS = 0.3
-UNREAD_SECONDS = 4.0  # within which what was on air is in a file: two beats of reading, the latency, a busy machine
+UNREAD_SECONDS = 4.0  # until what was on air is in a file: two beats of reading, the latency, a busy machine
 
 
 @dataclass
