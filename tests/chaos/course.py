@@ -107,8 +107,7 @@ class Course:
 def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:
     """Play `plan` on an instance in `folder` until its end, or until it is `enough`; let it heal, and judge."""
     with built(folder, plan) as world:
-        engine = sa.create_engine(Settings(data_dir=world.instance.data).database(), poolclass=sa.NullPool)
-        epochs.install(engine)
+        witness(world)
         course = Course(world, plan, enough or Event())
         facts = course.play()
         strays = processes.strays(world)
@@ -118,6 +117,11 @@ def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:
     found.violations += [*strays, *_grown(facts), *_slow(facts)]
     found.facts |= facts | {"processes": course.census.told()}
     return found
+
+
+def witness(world: World) -> None:
+    """Have the database see every epoch from now on; `verdict.judge` asks it."""
+    epochs.install(sa.create_engine(Settings(data_dir=world.instance.data).database(), poolclass=sa.NullPool))
 
 
 def _slow(facts: dict[str, object]) -> list[str]:

@@ -46,6 +46,7 @@ def run(channels: int, minutes: float, folder: Path) -> Verdict:
     """Record so many channels, take the database away, give it back, and judge."""
     plan = Plan(0, channels, minutes * 60, ())
     with built(folder, plan, has_small_disk=False) as world:
+        course.witness(world)
         watch = Watch(world, channels + SPARE)
         for mount in on_air(world, plan):
             world.create(mount)

@@ -1,4 +1,4 @@
-"""A minute of chaos, always the same one."""
+"""A little chaos, always the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import course, plan
+from tests.chaos import course, outage, plan
 from tests.chaos.test_plan import SCOPES
 
 SEED = 560
@@ -22,6 +22,15 @@ def test_a_minute_of_chaos_violates_nothing(tmp_path: Path) -> None:
     found = course.run(drawn, tmp_path)
 
     assert {step.kind for step in drawn.steps} >= KINDS  # what it must have, if plans are ever drawn otherwise
+    assert found.violations == [], found.written()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_while_the_database_is_away(tmp_path: Path) -> None:
+    """For twelve seconds, longer than two files: no gap, every frame once, every row."""
+    found = outage.run(3, 0.2, tmp_path)
+
     assert found.violations == [], found.written()
 
 
