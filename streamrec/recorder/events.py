@@ -41,6 +41,7 @@ class Chunk(NamedTuple):
     later_seconds: float = 0.0  # of media that was live by then, too, and comes behind it
     left_bytes: int = 0  # of `data`, about; they had come by `left_at` already, and lay unread
     left_at: float = 0.0
+    older_seconds: float = 0.0  # than these say; the best guess while no end is known to have been live just then
 
 
 @dataclass(frozen=True, slots=True)

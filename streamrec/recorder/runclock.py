@@ -35,6 +35,7 @@ class RunClock:
         self._monotonic = monotonic
         self._burst = _Burst()
         self._window = _Window()
+        self._latest_start = math.inf  # of the run: what was live by some moment had begun before it
         self._newest = 0  # flicks that have arrived
         self._at = 0.0  # when the last of them did
         self._anchored = False  # whether there is an anchor
@@ -44,9 +45,10 @@ class RunClock:
         self._seconds = 0.0  # ... which is this long after `now`, ...
         self._rate = 1.0  # ... a second of media takes this long
 
-    def observe(self, media: int, received_at: float) -> None:
+    def observe(self, media: int, received_at: float, later_seconds: float = 0.0) -> None:
         """By `received_at` (monotonic seconds) the run's media had arrived up to `media` flicks.
 
+        `later_seconds` more of it had been live by then, which is still to be fetched.
         May be called with nothing new, too, so that a burst that is followed by silence is seen to be over.
         """
         self._at = at = received_at - self._monotonic
@@ -59,19 +61,21 @@ class RunClock:
             self._move_on()
             self._window.add(at, offset)
             self._steer((media - self._newest) / FLICKS)
-        elif self._burst.is_over(at, offset):
-            self.settle()
+        else:
+            self._latest_start = min(self._latest_start, offset - later_seconds)
+            if self._burst.is_over(at, offset):
+                self.settle()
         self._newest = media
 
-    def settle(self, later_seconds: float = 0.0) -> None:
-        """Anchor with what is known, because the burst or the attempt is over.
+    def settle(self, older_seconds: float = 0.0) -> None:
+        """Anchor with what is known, because the burst, the run or the attempt is over.
 
-        Or because the run ends within its burst: `later_seconds` of media that was live by then came behind it.
+        The run began no later than what has arrived allows, and `older_seconds` before that by the best guess.
         """
         if not self._settled:
             self._settled = True
-            earliest = self._burst.earliest if math.isfinite(self._burst.earliest) else 0.0
-            earliest -= later_seconds
+            earliest = self._latest_start if math.isfinite(self._latest_start) else 0.0
+            earliest -= older_seconds
             self._window.add(self._burst.last_at, earliest)
             if not self._anchored:
                 self._anchored, self._seconds = True, earliest
@@ -156,7 +160,6 @@ class _Burst:
     """
 
     def __init__(self) -> None:
-        self.earliest = math.inf
         self.last_at = 0.0
         self._last = 0.0  # the offset of the last arrival
         self._groups = 0  # of arrivals, between pauses
@@ -171,7 +174,6 @@ class _Burst:
             self._groups += 1
         if silence >= _LULL:
             self._level = _Level()
-        self.earliest = min(self.earliest, offset)
         self._best.take(at, offset)
         self._level.take(at, offset)
         self.last_at, self._last = at, offset

@@ -71,7 +71,7 @@ class Take:
         self._rate = BitRate()
         self._written_at = float("-inf")
         self._received_at = 0.0
-        self._later_seconds = 0.0
+        self._older_seconds = 0.0
         self._next_units: list[Unit] = []
         self._was_rejoined = False
         self._holes = Holes() if opened.source in UNSTAMPED else None
@@ -124,15 +124,15 @@ class Take:
     def receive(self, chunk: Chunk) -> bool:
         """Take bytes in; whether any media has been understood yet."""
         self._received_bytes += len(chunk.data)
-        self._later_seconds = chunk.later_seconds
+        self._older_seconds = chunk.older_seconds
         self._framer, arrivals = arrived(self._framer, chunk)
         for units, at in arrivals:
-            self._take_in(units, at)
+            self._take_in(units, at, chunk.later_seconds)
         if chunk.is_edge:
             self.settle()
         return self._media > 0
 
-    def _take_in(self, units: list[Unit], received_at: float) -> None:
+    def _take_in(self, units: list[Unit], received_at: float, later_seconds: float = 0.0) -> None:
         """Hold units up to the first before which the stream left much out: that one begins another run."""
         if self._clock is None:
             self._clock = RunClock(now=self._tools.clock.now(), monotonic=self._tools.clock.monotonic())
@@ -146,7 +146,7 @@ class Take:
         units = self._beyond_doubt(units, received_at)
         if units:
             self._hold(units)
-            self._clock.observe(self._media, received_at)
+            self._clock.observe(self._media, received_at, later_seconds)
             self._look_for_the_end(units)
             if self._holes is not None and not self._holes.is_live:
                 self._holes.is_live = self._is_live()
@@ -283,7 +283,7 @@ class Take:
     def settle(self) -> None:
         """The attempt is over: what was held back gets the best clock there is."""
         if self._clock is not None:
-            self._clock.settle(self._later_seconds)
+            self._clock.settle(self._older_seconds)
 
     def flush(self) -> None:
         """The stream is over: whole units that the framer still has, but not what nobody can say the time of."""

@@ -166,6 +166,18 @@ def test_the_first_segment_that_appears_while_we_look_is_the_live_edge(
     assert abs(late) <= 0.25
 
 
+def test_what_the_first_list_has_is_half_a_segment_older_by_the_best_guess(
+    origin: Origin, folder: Path, cut: list[Piece]
+):
+    """Nobody saw when its end appeared; of the segment that is seen to appear it is known."""
+    origin.show(Show(cut), folder)
+
+    events = heard(sources(origin), origin.url(), has(4))
+
+    half = cut[4].seconds / 2
+    assert [chunk.older_seconds for chunk in chunks(events)] == pytest.approx([half, half, half, 0.0])
+
+
 def test_an_attempt_after_another_goes_on_where_that_one_ended(origin: Origin, folder: Path, cut: list[Piece]):
     """With the last segment that was surely taken, so that the archive's end is found in it."""
     origin.show(Show(cut), folder)
@@ -318,7 +330,7 @@ def test_a_list_that_was_old_at_first_and_then_jumps_ends_the_attempt(
     assert closed(events).reason is GapReason.SOURCE_ERROR
     assert data(events) == [*files(folder, cut, 2, 3), b""]
     assert chunks(events)[-1].is_edge
-    assert chunks(events)[-1].later_seconds == pytest.approx(9, abs=1.5)
+    assert chunks(events)[-1].older_seconds == pytest.approx(9, abs=1.5)
 
 
 def test_segments_that_were_never_listed_are_a_hole(origin: Origin, folder: Path, cut: list[Piece]):

@@ -206,6 +206,18 @@ def test_a_run_that_ends_early_is_anchored_with_what_is_known() -> None:
     assert clock.wall(0) == NOON - timedelta(seconds=3.9)
 
 
+def test_a_run_that_ends_early_begins_before_the_earliest_bound_that_two_lists_set() -> None:
+    """Of HLS: three of the first list's four segments were fetched, then one, with two more listed behind it."""
+    clock = RunClock(now=NOON, monotonic=START)
+    for fetched in (1, 2, 3):
+        clock.observe(flicks(fetched), START, later_seconds=4 - fetched)
+    clock.observe(flicks(4), START + 1.6, later_seconds=2)
+
+    clock.settle(0.5)
+
+    assert clock.wall(flicks(6)) == NOON + timedelta(seconds=1.6 - 0.5)
+
+
 def test_a_run_without_media_is_anchored_where_it_began() -> None:
     clock = RunClock(now=NOON, monotonic=START)
 

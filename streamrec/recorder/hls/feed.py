@@ -50,6 +50,7 @@ class Fetched:
     is_edge: bool  # whether its end was live just then
     begins_run: bool  # whether another run must begin with it
     later_seconds: float  # of media that was listed behind it by then
+    older_seconds: float  # how much sooner that may well have been
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Feed:
         self._holes: deque[Missing] = deque()
         self._media: Media | None = None
         self._newest: Segment | None = None
+        self._unsure_seconds = 0.0  # by which the list that is due was older, on the average, when it was seen
         self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
         self._has_moved = False  # whether that is known: the first list may have been old
         self._news_at = clock.monotonic()
@@ -193,7 +195,8 @@ class Feed:
         newest = news.segments[-1]
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge
-        likely = at - newest.duration / 2 if edge is None else edge
+        self._unsure_seconds = newest.duration / 2 if edge is None else 0.0
+        likely = when - self._unsure_seconds
         if self._newest is not None and news.broken is not Break.NONE and not self._has_moved:
             self.age_seconds = age_seconds(self._newest, news.segments, likely - self._news_at)
             raise Refused(GapReason.SOURCE_ERROR, "The playlist had stood still, and went on elsewhere.")
@@ -275,7 +278,8 @@ class Feed:
         begins_run = self._begins_run or due.begins_run or init != self._init
         self._begins_run, self._init = False, init
         self._last = Last(segment.sequence, segment.name)
-        return Fetched(segment, init, data, due.listed_at, due.is_edge, begins_run, due.later_seconds)
+        told = (due.listed_at, due.is_edge, begins_run, due.later_seconds, self._unsure_seconds)
+        return Fetched(segment, init, data, *told)
 
     def _missed(self, due: _Due, detail: str) -> Missing:
         self._begins_run = True

@@ -81,7 +81,7 @@ class HlsSource:
         except Refused as exc:
             if self._feed is not None and self._feed.age_seconds:
                 now = self._sources.clock.monotonic()
-                yield Chunk(b"", now, is_edge=True, later_seconds=self._feed.age_seconds)
+                yield Chunk(b"", now, is_edge=True, older_seconds=self._feed.age_seconds)
             yield Closed(exc.reason, exc.detail, exc.retry_after_seconds)
         finally:
             session.close()
@@ -153,7 +153,7 @@ def _told(step: Step) -> Iterator[Event]:
         yield _opened(step)
         if step.init:
             yield Chunk(step.init, step.listed_at)
-    yield Chunk(step.data, step.listed_at, step.is_edge, step.later_seconds)
+    yield Chunk(step.data, step.listed_at, step.is_edge, step.later_seconds, older_seconds=step.older_seconds)
 
 
 def _opened(step: Fetched) -> Opened:

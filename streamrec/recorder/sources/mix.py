@@ -173,7 +173,9 @@ class Duet:
         image = picture.init + picture.data if is_first else picture.data
         sound = b"".join(_with_init(sounds, is_first))
         data = await self._mixer.mix(image, sound)
-        return [*events, Chunk(data, picture.listed_at, picture.is_edge and bool(data), picture.later_seconds)]
+        is_edge = picture.is_edge and bool(data)
+        later, older = picture.later_seconds, picture.older_seconds
+        return [*events, Chunk(data, picture.listed_at, is_edge, later, older_seconds=older)]
 
     async def _ended(self, step: Fetched | Missing) -> AsyncGenerator[Event]:
         """A run ends: first what is still in the mixer."""
