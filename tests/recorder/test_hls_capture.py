@@ -248,6 +248,21 @@ def test_what_a_list_has_that_stood_still_at_first_is_told_at_its_time(
     assert [gap.reason for gap in result.gaps] == [GapReason.RECORDER_DOWN, GapReason.SOURCE_ERROR]
 
 
+def test_a_run_that_ends_before_an_end_was_seen_to_appear_is_told_to_half_a_segment(
+    origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
+):
+    """Its first segments are slow to come; of two that are listed behind them by then the latter never comes."""
+    show = origin.show(Show(cut, ahead=4, window=8), folder)
+    origin.refused.update({cut[1].path: 2, cut[2].path: 2, cut[3].path: 2, cut[5].path: 99})
+
+    result = recorded(tmp_path, origin, fetched(origin, cut, 9), down=timedelta(minutes=1))
+
+    pictures = clips.numbered(clips.frame_hashes(result.paths[0], video=True)[:1], television)
+    off = result.closed[0].start_time - on_air(show, pictures[0])
+    assert pictures[0] == VIDEO_RATE
+    assert abs(off) <= NEAR + timedelta(seconds=0.5), off
+
+
 def test_a_discontinuity_of_the_time_stamps_loses_no_time(
     origin: Origin, folder: Path, cut: list[Piece], television: Clip, tmp_path: Path
 ):
