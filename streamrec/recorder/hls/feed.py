@@ -102,7 +102,6 @@ class Feed:
         self._holes: deque[Missing] = deque()
         self._media: Media | None = None
         self._newest: Segment | None = None
-        self._unsure_seconds = 0.0  # by which the list that is due was older, on the average, when it was seen
         self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
         self._has_moved = False  # whether that is known: the first list may have been old
         self._news_at = clock.monotonic()
@@ -195,8 +194,7 @@ class Feed:
         newest = news.segments[-1]
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge
-        self._unsure_seconds = newest.duration / 2 if edge is None else 0.0
-        likely = when - self._unsure_seconds
+        likely = at - newest.duration / 2 if edge is None else edge
         if self._newest is not None and news.broken is not Break.NONE and not self._has_moved:
             self.age_seconds = age_seconds(self._newest, news.segments, likely - self._news_at)
             raise Refused(GapReason.SOURCE_ERROR, "The playlist had stood still, and went on elsewhere.")
@@ -278,7 +276,8 @@ class Feed:
         begins_run = self._begins_run or due.begins_run or init != self._init
         self._begins_run, self._init = False, init
         self._last = Last(segment.sequence, segment.name)
-        told = (due.listed_at, due.is_edge, begins_run, due.later_seconds, self._unsure_seconds)
+        older_seconds = due.listed_at - self._newest_at  # what is due is listed by the newest list
+        told = (due.listed_at, due.is_edge, begins_run, due.later_seconds, older_seconds)
         return Fetched(segment, init, data, *told)
 
     def _missed(self, due: _Due, detail: str) -> Missing:
