@@ -29,9 +29,14 @@ async def start(world: World, outcome: Outcome) -> None:
     _rates(world, outcome, began)
 
 
-async def worker_loss(world: World, outcome: Outcome, beat: float | None = None) -> None:
-    """One recorder is killed, with its spool: `beat` seconds after its last heartbeat, or at any moment."""
+async def worker_loss(world: World, outcome: Outcome, beat: float | None = None, replaced: int = 0) -> None:
+    """One recorder is killed, with its spool: `beat` seconds after its last heartbeat, or at any moment.
+
+    `replaced` recorders were, one after the other, before that.
+    """
     await _quiet(world)
+    for _ in range(replaced):
+        await _replace(world)
     lost = world.dice.choice(world.living)
     if beat is not None:
         before = lost.line.renewed_at
@@ -85,10 +90,10 @@ async def station_silence(world: World, outcome: Outcome) -> None:
     await _stations(world, outcome, [host], "silent", world.dice.uniform(45.0, 90.0))
 
 
-async def blackout(world: World, outcome: Outcome, seconds: float = 25.0, *, is_mixed: bool = False) -> None:
-    """All stations refuse, and are back at once; with `is_mixed`, after channels have moved between recorders."""
+async def blackout(world: World, outcome: Outcome, seconds: float = 25.0, replaced: int = 0) -> None:
+    """All stations refuse, and are back at once; `replaced` recorders were, one after the other, before that."""
     await _quiet(world)
-    if is_mixed:
+    for _ in range(replaced):
         await _replace(world)
     await _stations(world, outcome, list(world.network.hosts.values()), "refuses", seconds)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.sim import gate
@@ -32,11 +34,22 @@ def test_waits_are_what_is_left_of_what_was_measured_once_the_questions_are_take
 def test_a_kill_is_simulated_as_long_after_a_heartbeat_and_compared(late: float, agree: bool):
     """A lease of 6 s that has run for 1.5 s is over after 4.5; the race for its channels takes up to 0.5 s."""
     times = [4.6 + late, 4.8 + late, 5.0 + late]
-    measured = [{**KILL, "claimed": times, "recording": times}]
-    claimed, recording, *_ = gate.kills(measured, gate.calibrated([RUN]), seeds=1)
+    run = {**RUN, "kills": [{**KILL, "claimed": times, "recording": times}]}
+    claimed, recording, *_ = gate.kills([run], gate.calibrated([RUN]), seeds=1)
 
     assert 4.5 < claimed.simulated["min"] <= claimed.simulated["max"] < 5.2
     assert (claimed.agrees, recording.agrees) == (agree, agree)
+
+
+def test_as_many_recorders_were_replaced_before_a_kill_as_in_the_run():
+    """Channels begin in order, so that a recorder has all it has of few hosts until they were mixed."""
+    plan = replace(gate.calibrated([RUN]), channels=16, hosts=4, recorders=4)
+    kill = {**KILL, "claimed": [4.6], "recording": [4.6]}
+
+    *_, first = gate.kills([{**RUN, "kills": [kill]}], plan, seeds=1)
+    *_, both = gate.kills([{**RUN, "kills": [kill, kill]}], plan, seeds=1)
+
+    assert both.simulated["max"] == first.simulated["max"] > both.simulated["min"]
 
 
 def test_a_line_shows_both_sides_and_marks_what_differs():
