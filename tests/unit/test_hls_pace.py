@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrec.recorder.hls.pace import Pace
+from streamrec.recorder.hls.pace import TICK, Pace
 
 
 def follow(
-    length: float, phase: float, count: int, *, listed: float | None = None
+    length: float, phase: float, count: int, *, listed: float | None = None, pace: Pace | None = None
 ) -> tuple[list[float], list[tuple[float, float]]]:
     """Look at a station whose segments appear every `length` from `phase` on, and are `listed` as so long.
 
     When it was looked at, and for each segment when it appeared and what was made of that.
     """
-    pace, now, shown = Pace(), 0.0, None
+    pace, now, shown = pace or Pace(), 0.0, None
     looks: list[float] = []
     edges: list[tuple[float, float]] = []
     while len(edges) < count:
@@ -62,6 +62,16 @@ def test_segments_are_seen_soon_after_they_appear(length: float, part: float) ->
     _, edges = follow(length, -part * length, 40)
 
     assert max(seen - appeared for appeared, seen in edges[1:]) <= length / 4
+
+
+@given(st.sampled_from([1.0, 2.0, 6.0]), st.floats(0, 1), st.integers(2, 60))
+def test_how_late_a_segment_was_seen_is_known(length: float, part: float, count: int) -> None:
+    """A look that found one late finds those after it almost as late: what is missing is reckoned from there."""
+    pace = Pace()
+    looks, edges = follow(length, -part * length, count, pace=pace)
+    appeared, _ = edges[-1]
+
+    assert abs(looks[-1] - pace.late_seconds - appeared) <= (max(0.25, length / 8) + TICK) / 2 + 1e-6
 
 
 @given(st.floats(-500e-6, 500e-6))

@@ -173,6 +173,22 @@ def test_numbers_that_were_never_listed_are_a_segment_each(missing: int, off: fl
     assert hole == missing * seconds
 
 
+@given(st.integers(1, 30), st.floats(-0.5, 0.5), st.floats(0, 20), st.booleans())
+def test_a_list_that_was_long_awaited_may_be_as_old_as_its_question(
+    missing: int, off: float, awaited: float, is_dated: bool
+) -> None:
+    """As when the process was stopped meanwhile, and takes what the list had for just live."""
+    began = datetime(2026, 11, 27, tzinfo=UTC)
+    before, after = segment(4), segment(5 + missing)
+    if is_dated:
+        before = replace(before, said_at=began)
+        after = replace(after, said_at=began + timedelta(seconds=2 + 2 * missing))
+
+    hole = unlisted_seconds(before, [after], (missing + off) * 2.0 - awaited, 2.0, awaited_seconds=awaited)
+
+    assert hole == pytest.approx(missing * 2.0)
+
+
 @given(st.integers(-1000, 1000), st.floats(-0.2, 0.2))
 def test_numbers_alone_are_no_hole(jump: int, off: float) -> None:
     """A packager that begins to count elsewhere goes on in time."""

@@ -103,6 +103,7 @@ class Feed:
         self._media: Media | None = None
         self._newest: Segment | None = None
         self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
+        self._awaited_seconds = 0.0  # for how long its list was awaited: so much sooner it may have been
         self._has_moved = False  # whether that is known: the first list may have been old
         self._news_at = clock.monotonic()
         self._stale_seconds = 0.0
@@ -168,6 +169,7 @@ class Feed:
         self._stale_seconds = 0.0 if news.segments else at - self._news_at
         if news.segments:
             self._queue(news, at)
+            self._awaited_seconds = at - asked_at
         else:
             self._pace.nothing(at, self._target)
             await self._complain(at)
@@ -194,7 +196,7 @@ class Feed:
         newest = news.segments[-1]
         edge = self._pace.news(at, newest.duration, self._target)
         when = at if edge is None else edge
-        likely = at - newest.duration / 2 if edge is None else edge
+        likely = at - self._pace.late_seconds
         if self._newest is not None and news.broken is not Break.NONE and not self._has_moved:
             self.age_seconds = age_seconds(self._newest, news.segments, likely - self._news_at)
             raise Refused(GapReason.SOURCE_ERROR, "The playlist had stood still, and went on elsewhere.")
@@ -204,7 +206,8 @@ class Feed:
             self._begins_run = True
             assert self._newest is not None, "nothing breaks off before it has begun"
             elapsed = likely - sum(segment.duration for segment in news.segments) - self._newest_at
-            hole = unlisted_seconds(self._newest, news.segments, elapsed, self._target)
+            awaited = self._awaited_seconds
+            hole = unlisted_seconds(self._newest, news.segments, elapsed, self._target, awaited_seconds=awaited)
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
         later = sum(segment.duration for segment in news.segments)

@@ -25,6 +25,9 @@ class Pace:
         self._is_sought = True
         self._due = 0.0
         self._step = 0.0
+        self._news_at = 0.0
+        self.late_seconds = 0.0
+        """How long the newest segment's end had been live, by the best guess, when there was a list with it."""
 
     def news(self, at: float, seconds: float, target: float) -> float | None:
         """The list that was there at `at` ends with a new segment of `seconds`; when that was live at its end.
@@ -42,9 +45,15 @@ class Pace:
         self._is_sought = before is None or is_late or (self._is_sought and not is_close)
         self._looks = 0
         self._due = at + self._step if self._is_sought else planned + seconds * (1 - _EARLIER)
+        passed, self._news_at = at - self._news_at, at
         if before is None or self._is_sought:
+            self.late_seconds = seconds / 2
             return None
-        return (before + at) / 2 if is_close else at
+        if is_close:
+            self.late_seconds = (at - before) / 2
+            return at - self.late_seconds
+        self.late_seconds = min(max(0.0, self.late_seconds + passed - seconds), seconds / 2)
+        return at
 
     def nothing(self, at: float, target: float) -> None:
         """The list that was there at `at` has nothing new."""

@@ -73,20 +73,24 @@ def _reaching(listed: Sequence[Segment], seconds: float) -> Sequence[Segment]:
     return listed[min(at, len(listed) - 1) :] if listed else listed
 
 
-def unlisted_seconds(before: Segment, after: Sequence[Segment], elapsed: float, target: float) -> float:
+def unlisted_seconds(
+    before: Segment, after: Sequence[Segment], elapsed: float, target: float, *, awaited_seconds: float = 0.0
+) -> float:
     """How much was never listed between a segment and those `after` it; 0 if nothing.
 
     `elapsed` is how many seconds lie between them by the moments of their appearance, which may be half a segment
-    off. The station's own times are believed where they agree with it, and else its numbers, a segment each.
+    off, and `awaited_seconds` more, for which the list was awaited that had the first of them. The station's own
+    times are believed where they agree with it, and else its numbers, a segment each.
     """
     first = after[0]
     if before.said_at is not None and first.said_at is not None:
         said = (first.said_at - before.said_at).total_seconds() - before.duration
-        if abs(said - elapsed) <= target:
+        if -target <= said - elapsed <= target + awaited_seconds:
             return said if said > CLOSE_SECONDS else 0.0
     usual = sum(each.duration for each in after) / len(after)
     numbered = (first.sequence - before.sequence - 1) * usual
-    if numbered > 0 and abs(numbered - elapsed) <= SMALLEST_HOLE * target:
+    least, most = elapsed - SMALLEST_HOLE * target, elapsed + SMALLEST_HOLE * target + awaited_seconds
+    if numbered > 0 and least <= numbered <= most:
         return numbered
     return elapsed if elapsed > SMALLEST_HOLE * target else 0.0
 

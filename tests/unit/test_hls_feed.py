@@ -1,0 +1,90 @@
+"""A presentation followed in virtual time, by a process that is stopped at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamrec.egress import StreamUrl, parse
+from streamrec.models import GapReason
+from streamrec.recorder.fetch.errors import Refused
+from streamrec.recorder.hls.feed import Feed, Fetched, Missing
+from streamrec.recorder.hls.lists import SECONDS
+from streamrec.recorder.hls.playlist import Media, Part, Segment
+
+
+class StoppedClock:
+    """Time passes at once, but for a stop: what would wake in it wakes at its end."""
+
+    def __init__(self, stop_at: float, stop_seconds: float) -> None:
+        self.seconds = 0.0
+        self._begin, self._end = stop_at, stop_at + stop_seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.seconds + max(0.0, seconds)
+        self.seconds = max(until, self._end) if self.seconds <= self._begin <= until else until
+
+
+@dataclass
+class Reply:
+    body: bytes
+
+
+class Station:
+    """Lists and a session in one: a segment appears each second from `phase` on, and is unlike all others."""
+
+    is_other_variant = False
+
+    def __init__(self, clock: StoppedClock, phase: float, answer_seconds: float, window: int) -> None:
+        self._clock, self._phase, self._answer_seconds, self._window = clock, phase, answer_seconds, window
+        self.address: StreamUrl = parse("http://station.example/live.m3u8")
+
+    async def load(self) -> Media:
+        asked_at, newest = self._clock.seconds, int(self._clock.seconds + 100 - self._phase)
+        await self._clock.sleep(self._answer_seconds)
+        if self._clock.seconds - asked_at > SECONDS:
+            raise Refused(GapReason.STALLED, "The server did not answer in time.")
+        parts = [(number, Part(f"{number}.aac")) for number in range(newest - self._window + 1, newest + 1)]
+        listed = [Segment(number, 0, part, 1.0, None, None, is_gap=False, said_at=None) for number, part in parts]
+        return Media(1.0, tuple(listed), is_over=False, is_on_demand=False)
+
+    async def find_again(self) -> None:
+        """There is but one variant."""
+
+    async def get(self, url: StreamUrl, **_: object) -> Reply:
+        await self._clock.sleep(self._answer_seconds)
+        return Reply(url.url.encode())
+
+
+async def _steps(feed: Feed, clock: StoppedClock, until: float) -> list[Fetched | Missing]:
+    steps: list[Fetched | Missing] = []
+    with suppress(Refused):  # a list that was asked for before the stop may be the last straw
+        while clock.seconds < until:
+            steps.append(await feed.next())
+    return steps
+
+
+@given(st.floats(0, 1), st.floats(4, 40), st.floats(0.5, 11), st.floats(0.001, 0.2), st.sampled_from([3, 8]))
+@settings(max_examples=600)
+def test_after_a_stop_a_segment_that_was_never_listed_is_told_with_its_length(
+    phase: float, stop_at: float, stop_seconds: float, answer_seconds: float, window: int
+) -> None:
+    """Wherever the stop, the look before it and the look after it lie in a segment."""
+    clock = StoppedClock(stop_at, stop_seconds)
+    station = Station(clock, phase, answer_seconds, window)
+    feed = Feed(station, station, clock)  # type: ignore[arg-type]
+
+    steps = asyncio.run(_steps(feed, clock, stop_at + stop_seconds + 10))
+
+    numbers = [step.segment.sequence for step in steps if isinstance(step, Fetched)]
+    told = [step.seconds for step in steps if isinstance(step, Missing)]
+    assert told == [pytest.approx(after - before - 1) for before, after in pairwise(numbers) if after > before + 1]
