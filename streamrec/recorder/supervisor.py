@@ -57,7 +57,11 @@ def reconcile(wanted: Mapping[int, Order], running: Mapping[int, Order]) -> list
     """
     both = sorted(wanted.keys() & running.keys())
     fenced = {channel_id for channel_id in both if wanted[channel_id].epoch != running[channel_id].epoch}
-    changed = [id_ for id_ in both if id_ not in fenced and wanted[id_] != running[id_]]
+    changed = [
+        id_
+        for id_ in both
+        if wanted[id_] is not running[id_] and id_ not in fenced and wanted[id_] != running[id_]
+    ]
     return [
         *(Stop(channel_id) for channel_id in sorted((running.keys() - wanted.keys()) | fenced)),
         *(Change(wanted[channel_id]) for channel_id in changed),
@@ -85,6 +89,7 @@ class Supervisor:
         self._poll_seconds = poll_seconds
         self._stop_seconds = stop_seconds
         self._inherited = inherited
+        self._known: dict[int, tuple[Order, Order]] = {}  # as read, and with our epoch
         self._captures: dict[int, Relay] = {}
         self._standing_by: dict[int, Relay] = {}
         self._handing_over: dict[int, asyncio.Task[None]] = {}
@@ -170,10 +175,11 @@ class Supervisor:
         if held.look_again_seconds is not None:
             self._wait_seconds = min(self._poll_seconds, held.look_again_seconds)
         ours = {
-            channel_id: replace(found[channel_id], epoch=epoch)
+            channel_id: self._under(found[channel_id], epoch)
             for channel_id, epoch in held.epochs.items()
             if channel_id in found and channel_id not in self._handing_over
         }
+        self._known = {channel_id: self._known[channel_id] for channel_id in ours}
         running = {id_: capture.order for id_, capture in self._captures.items() if id_ not in self._handing_over}
         for action in reconcile(ours, running):
             match action:
@@ -186,6 +192,13 @@ class Supervisor:
         await self._stand_by({id_: found[id_] for id_ in held.standing_by if id_ in found}, held)
         self._begin_hand_overs(held)
         await self._give_back(held, found)
+
+    def _under(self, order: Order, epoch: int) -> Order:
+        """The order with its epoch; the same object while both are the same, which need not be compared then."""
+        known = self._known.get(order.channel_id)
+        if known is None or known[0] is not order or known[1].epoch != epoch:
+            known = self._known[order.channel_id] = order, replace(order, epoch=epoch)
+        return known[1]
 
     def _read(self) -> tuple[Mapping[int, Order], Look, Held | None]:
         """The orders and what is ours; what is to be taken from others is left to `_taken_over`. Blocks."""

@@ -71,7 +71,8 @@ class Watchdog:
         """Why the attempt must end, or None."""
         if self._last is None:
             return GapReason.STALLED if now - self._started >= OPEN_SECONDS else None
-        if now - self._last >= self._patience(now):
+        silence = now - self._last
+        if silence >= STALL_SECONDS and silence >= self._patience():
             return GapReason.STALLED
         first_at, first_seconds = self._progress[0]
         watched = now - first_at
@@ -81,7 +82,7 @@ class Watchdog:
             return GapReason.STARVED
         return None
 
-    def _patience(self, now: float) -> float:
+    def _patience(self) -> float:
         watched = 0.0 if self._last is None else self._last - self._started
         is_steady = watched >= STALL_SECONDS and (self.is_continuous or not self._steps)
         is_learned = is_steady or len(self._steps) >= LEARN_ARRIVALS

@@ -27,8 +27,11 @@ class Read:
     def __init__(self) -> None:
         self.data = b""
 
-    def drain(self, _limit: int) -> tuple[bytes, list[Title]]:
-        return self.data, []
+    def receive(self, _limit: int) -> bytes:
+        return self.data
+
+    def understood(self, data: bytes) -> tuple[bytes, list[Title]]:
+        return data, []
 
 
 def test_what_of_a_second_is_of_the_old_kind_came_before_the_rest() -> None:
@@ -86,8 +89,11 @@ class Queue:
     def waiting_bytes(self) -> int:
         return len(self.data)
 
-    def drain(self, limit: int) -> tuple[bytes, list[Title]]:
+    def receive(self, limit: int) -> bytes:
         data, self.data = self.data[:limit], self.data[limit:]
+        return data
+
+    def understood(self, data: bytes) -> tuple[bytes, list[Title]]:
         return data, []
 
 

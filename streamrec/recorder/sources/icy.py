@@ -104,11 +104,12 @@ class IcySource:
         now = self._clock.monotonic()
         left, self._left = self._left, None
         self._looked(now)
-        if left is None or self._is_usual(self._stream.waiting_bytes(), now):
-            drained = self._stream.drain(FIRST_BYTES if self._is_first(now) else TICK_BYTES)
-            return self._happened(*drained, now, left or NOTHING)
-        then, titles = self._stream.drain(left.size_bytes)
-        return [*titles, *self._media(then, left.at), *self._happened(*self._stream.drain(TICK_BYTES), now)]
+        data = self._stream.receive(FIRST_BYTES if self._is_first(now) else TICK_BYTES)
+        if left is None or self._is_usual(len(data), now):
+            return self._happened(*self._stream.understood(data), now, left or NOTHING)
+        then, titles = self._stream.understood(data[: left.size_bytes])
+        rest = self._stream.understood(data[left.size_bytes :])
+        return [*titles, *self._media(then, left.at), *self._happened(*rest, now)]
 
     def _looked(self, now: float) -> None:
         self._slept_since, self._polled_at = self._polled_at, now

@@ -63,7 +63,10 @@ class Stream:
 
     def drain(self, limit: int) -> tuple[bytes, list[Title]]:
         """The media that is there now, from at most about `limit` bytes, and the titles in it."""
-        data = self._received(limit)
+        return self.understood(self.receive(limit))
+
+    def understood(self, data: bytes) -> tuple[bytes, list[Title]]:
+        """The media in what was received, and the titles."""
         if not self._is_plain:
             data = self._decoded(data)
         if self._splitter is None:
@@ -73,7 +76,8 @@ class Stream:
             self.ended = self.ended or _LYING
         return found
 
-    def _received(self, limit: int) -> bytes:
+    def receive(self, limit: int) -> bytes:
+        """What is there now, at most about `limit` bytes, as it was sent."""
         pieces = [self._first] if self._first else []
         self._first = b""
         room = limit
