@@ -181,8 +181,8 @@ def test_a_list_that_was_long_awaited_may_be_as_old_as_its_question(
     began = datetime(2026, 11, 27, tzinfo=UTC)
     before, after = segment(4), segment(5 + missing)
     if is_dated:
-        before = replace(before, said_at=began)
-        after = replace(after, said_at=began + timedelta(seconds=2 + 2 * missing))
+        before = before._replace(said_at=began)
+        after = after._replace(said_at=began + timedelta(seconds=2 + 2 * missing))
 
     hole = unlisted_seconds(before, [after], (missing + off) * 2.0 - awaited, 2.0, awaited_seconds=awaited)
 
@@ -203,8 +203,8 @@ def test_where_numbers_do_not_go_on_time_tells_how_much_was_never_listed(elapsed
 @given(st.floats(0.1, 60), st.floats(-1.9, 1.9), st.integers(0, 9))
 def test_the_stations_own_times_are_believed_before_its_numbers(said: float, off: float, jump: int) -> None:
     began = datetime(2026, 11, 27, tzinfo=UTC)
-    before = replace(segment(4), said_at=began)
-    after = replace(segment(5 + jump), said_at=began + timedelta(seconds=2 + said))
+    before = segment(4)._replace(said_at=began)
+    after = segment(5 + jump)._replace(said_at=began + timedelta(seconds=2 + said))
 
     assert unlisted_seconds(before, [after], said + off, 2.0) == pytest.approx(said, abs=1e-5)
 

@@ -81,13 +81,14 @@ class Queue:
     ended = None
     is_sized = False
 
-    def __init__(self, *, is_tls: bool) -> None:
+    def __init__(self, overhead: float) -> None:
+        """`overhead` is what encryption adds, as a share of the data."""
         self.data = b""
-        self.is_tls = is_tls
+        self.overhead = overhead
         self.alarm = Alarm()
 
     def waiting_bytes(self) -> int:
-        return len(self.data)
+        return round(len(self.data) * (1 + self.overhead))
 
     def receive(self, limit: int) -> bytes:
         data, self.data = self.data[:limit], self.data[limit:]
@@ -100,9 +101,9 @@ class Queue:
 class Radio:
     """A source that has had its burst and three seconds more, at an even second."""
 
-    def __init__(self, *, burst_seconds: float = 4, is_tls: bool = False, speed: int = 1) -> None:
+    def __init__(self, *, burst_seconds: float = 4, overhead: float = 0.0, speed: int = 1) -> None:
         """Its frames last as long as those of the sample, divided by `speed`."""
-        self.clock, self.stream = FakeClock(), Queue(is_tls=is_tls)
+        self.clock, self.stream = FakeClock(), Queue(overhead)
         self.sent = 0
         row = recognised(MP3[:16_000])
         assert row is not None
@@ -150,8 +151,10 @@ def test_a_radio_whose_burst_is_short_is_read_every_second() -> None:
     assert told(Radio(burst_seconds=2), 1, 1) == [[(1, 5)], [(1, 6)]]
 
 
-def test_a_radio_over_tls_is_read_every_second() -> None:
-    assert told(Radio(is_tls=True), 1, 1) == [[(1, 5)], [(1, 6)]]
+def test_what_tls_adds_is_taken_for_media_of_its_moment() -> None:
+    """Of what was left, as much is told to have come then as lay there, headers and tags of records included."""
+    assert told(Radio(overhead=0.02), 1, 1) == [None, [(2, 6)]]
+    assert told(Radio(overhead=0.02), 1, 0.1) == [None, [(pytest.approx(1.02), 5), (pytest.approx(0.08), 6)]]
 
 
 def test_a_radio_that_falls_silent_is_read_at_once() -> None:

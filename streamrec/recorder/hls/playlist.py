@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import m3u8
 
@@ -25,8 +25,7 @@ _KEY_FORMATS: Final = frozenset({None, "", "identity"})
 _TIME: Final = re.compile(r"^#EXT-X-PROGRAM-DATE-TIME:.*$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A resource, or a range of its bytes."""
 
     uri: str  # as it was written: hostile, and may be relative
@@ -42,8 +41,7 @@ class Key:
     iv: bytes  # 16
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One entry of a media playlist."""
 
     sequence: int

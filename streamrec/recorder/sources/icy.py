@@ -179,7 +179,7 @@ class IcySource:
     def _may_be_late(self) -> bool:
         """Whether a recorder that is killed, and begins anew, gets from the server again what lay unread."""
         burst_seconds = self._media_seconds - (self._read_at - self._began)
-        return burst_seconds >= PATIENT_BURST_SECONDS and not self._stream.is_tls
+        return burst_seconds >= PATIENT_BURST_SECONDS
 
     def _is_first(self, now: float) -> bool:
         """Whether the arrivals stamp the run: for FIRST_SECONDS of every connection."""

@@ -33,8 +33,7 @@ class Stream:
         """`was_asked` is whether the metadata is there because we wanted it, and would not be if we did not."""
         self._was_asked = was_asked
         self._sock = answer.sock
-        self.is_tls = isinstance(answer.sock, ssl.SSLSocket)
-        """Whether what lies with the kernel is not what will be drained."""
+        self._is_tls = isinstance(answer.sock, ssl.SSLSocket)
         self._body = body_of(answer.head)
         self._is_plain = isinstance(self._body, Plain)
         interval = answer.head.number("icy-metaint") or 0
@@ -55,7 +54,7 @@ class Stream:
         return self._splitter is not None and self._splitter.is_lost
 
     def waiting_bytes(self) -> int:
-        """How much lies with the kernel; 0 for a connection that broke."""
+        """How much lies with the kernel, coded and encrypted as it came; 0 for a connection that broke."""
         try:
             return int.from_bytes(fcntl.ioctl(self._sock, termios.FIONREAD, _NONE), sys.byteorder)
         except OSError:
@@ -92,7 +91,7 @@ class Stream:
                 else:
                     pieces.append(piece)
                 room -= len(piece)
-                if len(piece) < step and not self.is_tls:
+                if len(piece) < step and not self._is_tls:
                     break  # that was all; asking again would cost a system call to learn it
         except OSError:
             self.ended = _RESET
