@@ -83,10 +83,16 @@ class Instance(door.Instance):
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def add_channel(self, keyname: str, url: str, channel_type: str = "radio", capture: str = "auto") -> int:
-        """The id of a new channel with segments of five seconds."""
-        body = {"name": keyname, "keyname": keyname, "type": channel_type, "url": url, "segment_seconds": 5,
-                "capture": capture}  # fmt: skip
+    def add_channel(self, keyname: str, url: str, channel_type: str = "radio", **fields: object) -> int:
+        """The id of a new channel with segments of five seconds, and with these fields."""
+        body = {
+            "name": keyname,
+            "keyname": keyname,
+            "type": channel_type,
+            "url": url,
+            "segment_seconds": 5,
+            **fields,
+        }
         answer = self.client.post("/channel", json=body)
         assert answer.status_code == 201, answer.text
         return int(answer.json()["id"])

@@ -15,10 +15,11 @@ from tests.e2e.instance import Instance, instant
 from tests.station import clips, icecast, nginx, programs
 from tests.station.clips import Clip
 from tests.station.listener import Listener
+from tests.station.scripted import TLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-NAMES = ("icecast", "hls")
+NAMES = ("icecast", "tls", "hls")  # the second is the first behind a server that encrypts
 FRAME_BYTES = 192  # of MP3 at 64 kb/s
 AAC_SECONDS = 1024 / 48_000
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
@@ -51,9 +52,18 @@ class Story:
 
 
 @pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory, icecast_server: icecast.Icecast) -> Iterator[str]:
+    """Host and port of a server that encrypts what the Icecast sends."""
+    behind = f"127.0.0.1:{icecast_server.port}"
+    with nginx.tls(tmp_path_factory.mktemp("encrypted"), behind, TLS / "good.pem") as authority:
+        yield authority
+
+
+@pytest.fixture(scope="module")
 def story(
     tmp_path_factory: pytest.TempPathFactory,
     icecast_server: icecast.Icecast,
+    encrypted: str,
     hls_origin: nginx.Origin,
     television_clip: Clip,
 ) -> Iterator[Story]:
@@ -62,9 +72,10 @@ def story(
     radio = clips.make_radio(folder, bit_rate="64k")
     icecast_server.start_source("rejoin.mp3", radio)
     hls_origin.play("rejoin", television_clip, segment_seconds=4)
-    instance = Instance(folder, [f"127.0.0.1:{server.port}" for server in (icecast_server, hls_origin)])
+    plain = [f"127.0.0.1:{server.port}" for server in (icecast_server, hls_origin)]
+    instance = Instance(folder, [*plain, encrypted])
     listener = Listener(icecast_server.port, "/rejoin.mp3", frame_bytes=FRAME_BYTES)
-    urls = {"icecast": icecast_server.url("rejoin.mp3"), "hls": hls_origin.url("rejoin")}
+    urls = dict(zip(NAMES, _urls(icecast_server, encrypted, hls_origin), strict=True))
     try:
         instance.start()
         told = Story(
@@ -82,9 +93,14 @@ def story(
         listener.close()
 
 
+def _urls(radio: icecast.Icecast, encrypted: str, television: nginx.Origin) -> list[str]:
+    return [radio.url("rejoin.mp3"), f"https://{encrypted}/rejoin.mp3", television.url("rejoin")]
+
+
 def _track(instance: Instance, name: str, url: str, radio: Clip, television: Clip) -> Track:
-    is_radio = name == "icecast"
-    channel = instance.add_channel(name.ljust(10, "-"), url, "radio" if is_radio else "TV")
+    is_radio = name != "hls"
+    channel_type = "radio" if is_radio else "TV"
+    channel = instance.add_channel(name.ljust(10, "-"), url, channel_type, tls_verify=name != "tls")
     return Track(channel, radio if is_radio else television)
 
 
