@@ -74,6 +74,34 @@ def test_how_late_a_segment_was_seen_is_known(length: float, part: float, count:
     assert abs(looks[-1] - pace.late_seconds - appeared) <= (max(0.25, length / 8) + TICK) / 2 + 1e-6
 
 
+def test_a_segment_behind_a_silence_is_no_older_than_the_list_without_it() -> None:
+    """It says nothing of how late those before were seen."""
+    pace = Pace()
+    pace.news(0.0, 6.0, 6.0)
+    pace.nothing(5.5, 6.0)
+    pace.news(6.2, 6.0, 6.0)
+    for look in (12.6, 13.4, 16.4):
+        pace.nothing(look, 6.0)
+
+    pace.news(19.4, 6.0, 6.0)
+
+    assert pace.late_seconds == pytest.approx(1.5)
+
+
+def test_how_late_a_segment_was_seen_does_not_add_up() -> None:
+    """Where segments are longer than the target duration, as rounding allows."""
+    pace, at = Pace(), 0.1
+    for _ in range(20):
+        pace.nothing(at - 0.2, 2.0)
+        pace.news(at, 2.4, 2.0, 2.4)
+        at += 2.4
+    for _ in range(20):
+        pace.news(at, 2.4, 2.0, 2.4)
+        at += 2.4
+
+    assert pace.late_seconds == pytest.approx(0.1)
+
+
 @given(st.floats(-500e-6, 500e-6))
 def test_a_station_s_fast_or_slow_clock_is_followed(drift: float) -> None:
     """For hours; what is seen late would be recorded at the wrong time."""

@@ -161,6 +161,11 @@ def test_a_radio_that_falls_silent_is_read_at_once() -> None:
     assert told(Radio(), 0.5, 0) == [[(0.5, 5)], []]
 
 
+def test_what_comes_in_long_records_is_read_at_once() -> None:
+    """A little less than what is due of two seconds may be what came in one: nobody could say when."""
+    assert told(Radio(), 0.5, 0, 1.5) == [[(0.5, 5)], [], [(1.5, 7)]]
+
+
 def test_a_silence_behind_what_was_left_is_told_as_if_that_had_been_read() -> None:
     assert told(Radio(), 1, 0.1) == [None, [(1, 5), (0.1, 6)]]
 

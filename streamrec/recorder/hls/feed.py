@@ -193,8 +193,8 @@ class Feed:
         return News(segments)
 
     def _queue(self, news: News, at: float) -> None:
-        newest = news.segments[-1]
-        edge = self._pace.news(at, newest.duration, self._target)
+        newest, brought = news.segments[-1], sum(segment.duration for segment in news.segments)
+        edge = self._pace.news(at, newest.duration, self._target, brought)
         when = at if edge is None else edge
         likely = at - self._pace.late_seconds
         if self._newest is not None and news.broken is not Break.NONE and not self._has_moved:
@@ -205,12 +205,12 @@ class Feed:
         if news.broken is not Break.NONE:
             self._begins_run = True
             assert self._newest is not None, "nothing breaks off before it has begun"
-            elapsed = likely - sum(segment.duration for segment in news.segments) - self._newest_at
+            elapsed = likely - brought - self._newest_at
             awaited = self._awaited_seconds
             hole = unlisted_seconds(self._newest, news.segments, elapsed, self._target, awaited_seconds=awaited)
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
-        later = sum(segment.duration for segment in news.segments)
+        later = brought
         self._due = deque(_listed_again(due, when, due.later_seconds + later) for due in self._due)
         for segment in news.segments:
             is_edge = edge is not None and segment is newest

@@ -29,13 +29,16 @@ class Pace:
         self.late_seconds = 0.0
         """How long the newest segment's end had been live, by the best guess, when there was a list with it."""
 
-    def news(self, at: float, seconds: float, target: float) -> float | None:
+    def news(self, at: float, seconds: float, target: float, brought_seconds: float | None = None) -> float | None:
         """The list that was there at `at` ends with a new segment of `seconds`; when that was live at its end.
+
+        `brought_seconds` is what all its new segments last together, where there are several.
 
         None for the first list, whose end may have been live long ago, after a pause of ours, and as long as looks
         are far apart, as on a machine that is too busy: an end that is taken for exact holds for the whole run.
         """
         before, self._before = self._before, at
+        brought = seconds if brought_seconds is None else brought_seconds
         seconds = min(seconds, target) or target
         self._step = max(FINEST, seconds / _FINE)
         is_close = before is not None and at - before < 2 * self._step
@@ -52,7 +55,7 @@ class Pace:
         if is_close:
             self.late_seconds = (at - before) / 2
             return at - self.late_seconds
-        self.late_seconds = min(max(0.0, self.late_seconds + passed - seconds), seconds / 2)
+        self.late_seconds = min(max(0.0, self.late_seconds + passed - brought), seconds / 2, (at - before) / 2)
         return at
 
     def nothing(self, at: float, target: float) -> None:

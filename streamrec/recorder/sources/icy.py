@@ -89,7 +89,10 @@ class IcySource:
         if self._left is not None or not self._is_patient or int(now) % 2 == 0 or not self._constancy.is_whole:
             return False
         waiting = self._stream.waiting_bytes()
-        if not self._is_usual(waiting, now) or waiting > LEFT_BYTES:
+        is_rare = (
+            now - self._read_at > 1.5 * TICK_SECONDS
+        )  # in long records: what is due says little of one second
+        if is_rare or not self._is_usual(waiting, now) or waiting > LEFT_BYTES:
             return False
         self._left = _Left(waiting, now)
         self._looked(now)

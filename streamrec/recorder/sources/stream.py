@@ -98,6 +98,8 @@ class Stream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _decoded(self, data: bytes) -> bytes:
+        if self.ended is _BROKEN:
+            return b""
         try:
             data = self._body.feed(data)
         except BadBody:
