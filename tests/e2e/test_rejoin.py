@@ -106,10 +106,12 @@ def _track(instance: Instance, name: str, url: str, radio: Clip, television: Cli
 
 def _await_more(instance: Instance, told: Story) -> None:
     """Until each channel runs and has closed another two files."""
-    for track in told.tracks.values():
-        instance.await_state(track.channel, "running", 30)
-    for track in told.tracks.values():
-        instance.await_recordings(track.channel, len(instance.recordings(track.channel)) + 2)
+    channels = [track.channel for track in told.tracks.values()]
+    for channel in channels:
+        instance.await_state(channel, "running", 30)
+    counts = {channel: len(instance.recordings(channel)) for channel in channels}
+    for channel, count in counts.items():
+        instance.await_recordings(channel, count + 2)
 
 
 def _await_media(instance: Instance, told: Story) -> None:
