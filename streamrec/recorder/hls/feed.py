@@ -206,12 +206,13 @@ class Feed:
             self._begins_run = True
             assert self._newest is not None, "nothing breaks off before it has begun"
             elapsed = likely - brought - self._newest_at
-            awaited = self._awaited_seconds
-            hole = unlisted_seconds(self._newest, news.segments, elapsed, self._target, awaited_seconds=awaited)
+            hole = unlisted_seconds(
+                self._newest, news.segments, elapsed, self._target, awaited_seconds=self._awaited_seconds
+            )
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
+        self._due = deque(_listed_again(due, when, due.later_seconds + brought) for due in self._due)
         later = brought
-        self._due = deque(_listed_again(due, when, due.later_seconds + later) for due in self._due)
         for segment in news.segments:
             is_edge = edge is not None and segment is newest
             later -= segment.duration

@@ -24,6 +24,7 @@ TICK_BYTES: Final = 262_144  # six times the fastest MP3; a flood stays in the s
 ASLEEP_SECONDS: Final = 3.0  # without a look, because the process was stopped or kept busy
 PATIENT_BURST_SECONDS: Final = 3.5  # of media that a server sends at once: a start anew, and two beats
 LEFT_BYTES: Final = 24_576  # for two beats no window of TCP is too small then (64 KiB at first, with Linux)
+RARE_SECONDS: Final = 1.5  # since media was read; of what comes in longer records, a second's share says little
 UNUSUAL: Final = 0.25  # of what is due; a silence of a second is far more of two
 LIVE_AFTER_SECONDS: Final = 60.0
 LIVE_SPEED: Final = 2.0
@@ -89,9 +90,7 @@ class IcySource:
         if self._left is not None or not self._is_patient or int(now) % 2 == 0 or not self._constancy.is_whole:
             return False
         waiting = self._stream.waiting_bytes()
-        is_rare = (
-            now - self._read_at > 1.5 * TICK_SECONDS
-        )  # in long records: what is due says little of one second
+        is_rare = now - self._read_at > RARE_SECONDS
         if is_rare or not self._is_usual(waiting, now) or waiting > LEFT_BYTES:
             return False
         self._left = _Left(waiting, now)
