@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Final, NamedTuple
 
 from streamrec.framing.essence import essence
@@ -66,7 +66,8 @@ def seam(tail: Tail, units: Sequence[Unit], about: int) -> int | None:
     For a burst that reaches back to the archive's last few units only, or an archive of a few units: too few to
     prove anything without a clock, which in its turn is not exact to a unit. Near the place that it names, the one
     place is believed up to which all are the archive's last, one after the other, and one of them is unlike all
-    others; what comes before the archive's first must be unknown to it. None if there is none.
+    others; what comes before the archive's first must be unknown to it. Where ENOUGH of them are unlike all
+    others, those before may differ, as around a torn frame that was understood in two ways. None if there is none.
     """
     known = {each.digest for each in tail.marks}
     new = [mark(tail.format, unit) for unit in _until(units, about + REACH)]
@@ -77,10 +78,18 @@ def seam(tail: Tail, units: Sequence[Unit], about: int) -> int | None:
     alike = []
     for count in near:
         first = max(0, count - len(theirs))
-        common = ours[first:count]
-        if common == theirs[-len(common) :] and known.isdisjoint(ours[:first]) and not once.isdisjoint(common):
+        common = _common_end(ours[first:count], theirs)
+        is_all = common == count - first and known.isdisjoint(ours[:first])
+        length = sum(each.duration for each in new[count - common : count] if each.digest in once)
+        if length >= ENOUGH or (is_all and length):
             alike.append(count)
     return alike[0] if len(alike) == 1 else None
+
+
+def _common_end(ours: Sequence[bytes], theirs: Sequence[bytes]) -> int:
+    """How many are the same, from the last on backwards."""
+    pairs = zip(reversed(ours), reversed(theirs), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def is_new(tail: Tail, units: Sequence[Unit], about: int) -> bool:

@@ -189,6 +189,14 @@ def test_a_frame_in_common_far_from_where_the_clock_says_is_an_accident() -> Non
     assert rejoin.seam(tail_of(noise(0, 100)), units(noise(98, 200)), 40 * FRAME) is None
 
 
+@pytest.mark.parametrize("torn", [[], [b"half"], [b"half", b"another"]])
+def test_a_frame_that_was_torn_in_two_ways_hides_no_seam_near_the_clock(torn: list[bytes]) -> None:
+    """As by a demuxer that begins at another byte: what follows the torn frame is alike, and long enough."""
+    old, new = [*noise(0, 50), b"torn", *noise(51, 120)], [*noise(20, 50), *torn, *noise(51, 200)]
+
+    assert rejoin.seam(tail_of(old), units(new), (100 + len(torn)) * FRAME) == 99 + len(torn)
+
+
 @pytest.mark.parametrize("old", [[b"silence"] * 60, tone(60, 5), [*noise(0, 60), b"silence", b"silence"]])
 def test_what_occurs_more_than_once_is_no_seam_even_near_the_clock(old: list[bytes]) -> None:
     assert rejoin.seam(tail_of(old), units([*old[-1:], *noise(500, 600)]), FRAME) is None
