@@ -37,6 +37,7 @@ def start_stand_in() -> subprocess.Popen[bytes]:
 
 def begin_anew(stand_in: int) -> None:
     """Become the program that is installed now; it will relieve the process `stand_in`. Does not return."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # told twice, it would die before the new program listens
     os.environ.update({**_lifeline(), RELIEVES: str(stand_in)})
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line
 

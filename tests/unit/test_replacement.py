@@ -1,0 +1,21 @@
+"""The recorder's program, replaced in place."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import os, signal
+from streamrec.recorder import replacement
+if replacement.RELIEVES not in os.environ:
+    replacement.begin_anew(1)
+print(signal.getsignal(signal.SIGUSR2).name)
+"""
+
+
+def test_the_new_program_does_not_die_of_being_told_twice() -> None:
+    """SIGUSR2 is ignored until it is listened to; by default it ends a process."""
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ran.stdout == "SIG_IGN\n"
