@@ -22,12 +22,14 @@ SCOPES = sorted({kind.scope for kind in KINDS.values() if kind.weight})
 @click.option("--channels", default=20, show_default=True, type=click.IntRange(1), help="In all.")
 @click.option("--sounds", default=0, show_default=True, help="How many of them are radios in HLS.")
 @click.option("--pictures", default=0, show_default=True, help="How many of them are television in HLS.")
+@click.option("--ffmpeg", default=0, show_default=True, help="How many of the radios are captured by ffmpeg.")
 @click.option(
     "--seconds", default=180.0, show_default=True, help="From the first capture to the last fault healed."
 )
 @click.option("--every", default=5.0, show_default=True, help="Seconds between faults.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Only these kinds of faults.")
 @click.option("--kills", type=click.IntRange(1), help="Nothing but so many kills, 0.1 to 3 s apart.")
+@click.option("--replacements", type=click.IntRange(1), help="Nothing but so many replacements in place.")
 @click.option("--replay", type=click.Path(exists=True, path_type=Path), help="A plan.json that was kept.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where everything is kept; a new one if not given."
@@ -38,10 +40,12 @@ def main(
     channels: int,
     sounds: int,
     pictures: int,
+    ffmpeg: int,
     seconds: float,
     every: float,
     scopes: tuple[str, ...],
     kills: int | None,
+    replacements: int | None,
     replay: Path | None,
     folder: Path | None,
     only_draw: bool,
@@ -54,11 +58,13 @@ def main(
         drawn = plan.read(replay.read_text())
     else:
         seed = int(time.time()) if seed is None else seed
-        drawn = (
-            plan.draw(seed, channels, seconds, every, scopes or SCOPES, sounds=sounds, pictures=pictures)
-            if kills is None
-            else plan.kills(seed, channels, kills)
-        )
+        if kills is not None:
+            drawn = plan.kills(seed, channels, kills, sounds=sounds, pictures=pictures)
+        elif replacements is not None:
+            drawn = plan.replacements(seed, channels, replacements, sounds=sounds, pictures=pictures)
+        else:
+            kinds = {"sounds": sounds, "pictures": pictures, "by_ffmpeg": ffmpeg}
+            drawn = plan.draw(seed, channels, seconds, every, scopes or SCOPES, **kinds)
     if only_draw:
         click.echo(drawn.written())
         return

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from streamrec.settings import Settings
 from tests.chaos import epochs, processes, verdict
 from tests.chaos.faults import Undo, begin
-from tests.chaos.plan import QUIET_SECONDS, Plan, Step
+from tests.chaos.plan import COSTLESS, QUIET_SECONDS, Plan, Step
 from tests.chaos.planted import Watch
 from tests.chaos.processes import DESCRIPTORS, THREADS, Census
 from tests.chaos.verdict import Verdict
@@ -35,6 +35,7 @@ class Course:
         self.plan = plan
         self.watch = Watch(world, plan.channels + SPARE)
         self.census = Census()
+        self._replaced = ""  # the recorder that the last step replaced
 
     def play(self) -> dict[str, object]:
         """From the first channel to the last fault healed; what was measured."""
@@ -87,12 +88,23 @@ class Course:
         for step in self.plan.steps:
             if self._enough.is_set():
                 return
-            programs.eventually(self.world.recorder, RUNNING_SECONDS, "there is a recorder", every=0.02)
+            self._await_turn(step)
             self._await_moment(time.monotonic() + step.at)
             done = Done(step.kind, step.channel, time.time())
             done.ended = done.began
             self.world.done.append(done)
             begin(self.world, step)
+        if self.plan.steps and self.plan.steps[-1].kind in COSTLESS:
+            self._await_turn(self.plan.steps[-1])  # so that the last one is judged whole
+
+    def _await_turn(self, step: Step) -> None:
+        """Until there is a recorder; one that is to be replaced must have all captures first."""
+        if step.kind not in COSTLESS:
+            programs.eventually(self.world.recorder, RUNNING_SECONDS, "there is a recorder", every=0.02)
+            return
+        has_settled = partial(_has_all, self.world, but=self._replaced)
+        programs.eventually(has_settled, LONGEST_SECONDS, "one recorder has all captures", every=0.2)
+        self._replaced = self.world.instance.status(self.world.channels[0].id)["recorder_id"]
 
     def _await_moment(self, moment: float) -> None:
         """Let time pass; `moment` is monotonic."""
@@ -175,8 +187,18 @@ def await_running(world: World) -> None:
         programs.eventually(runs, LONGEST_SECONDS, f"channel {channel.number} runs", every=0.2)
 
 
+def _has_all(world: World, *, but: str) -> bool:
+    """Whether all captures run, all of them under the same recorder, which is another one than that."""
+    statuses = [world.ask("GET", f"/channel/{channel.id}/status").json() for channel in _kept(world)]
+    recorders = {status["recorder_id"] for status in statuses}
+    return len(recorders) == 1 and recorders != {but} and all(map(_is_running, statuses))
+
+
 def _runs(world: World, channel: Channel) -> bool:
-    status = world.ask("GET", f"/channel/{channel.id}/status").json()
+    return _is_running(world.ask("GET", f"/channel/{channel.id}/status").json())
+
+
+def _is_running(status: dict[str, object]) -> bool:
     return bool(status.get("state") == "running" and status.get("recorder_alive"))
 
 

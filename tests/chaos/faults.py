@@ -138,8 +138,18 @@ def _recorder(world: World, kind: str) -> Undo:
         recorder.kill()
     elif kind == "recorder_restart":
         recorder.terminate()
+    elif kind == "recorder_replace":
+        recorder.send_signal(signal.SIGUSR2)
     else:
         return _frozen([recorder])
+    return _nothing
+
+
+def _child(world: World, _: str) -> Undo:
+    """Every ffmpeg that captures a channel is killed."""
+    recorder = world.recorder()
+    with suppress(psutil.NoSuchProcess):
+        _kill([child for child in recorder.children() if "ffmpeg" in child.name()] if recorder else [])
     return _nothing
 
 
@@ -213,4 +223,4 @@ def _disk(world: World, _: str) -> Undo:
     return lambda: filler.unlink(missing_ok=True)
 
 
-_SCOPES = {"recorder": _recorder, "database": _database, "disk": _disk, "kills": _kills}
+_SCOPES = {"child": _child, "recorder": _recorder, "database": _database, "disk": _disk, "kills": _kills}

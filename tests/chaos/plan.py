@@ -16,7 +16,7 @@ HEALING_SECONDS: Final = 25.0  # without a new fault in the end
 class Kind:
     """A fault: what it befalls, its length at most, how often it is drawn, the seconds of rest after it."""
 
-    scope: str  # "source", "hls", "channel", "recorder", "database", "disk" or "kills"
+    scope: str  # "source", "hls", "channel", "child", "recorder", "database", "disk" or "kills"
     seconds: float
     weight: int = 3
     rest: float = 12.0
@@ -53,6 +53,7 @@ KINDS: Final = {
     "move": Kind("channel", 0, 2),
     "delete": Kind("channel", 0, 1),
     "create": Kind("channel", 0, 1),
+    "child_kill": Kind("child", 0, 3, 8),
     "recorder_kill": Kind("recorder", 0, 4, 18),
     "recorder_freeze": Kind("recorder", 3, 2, 12),
     "recorder_long_freeze": Kind("recorder", 10, 2, 20),
@@ -62,13 +63,16 @@ KINDS: Final = {
     "database_freeze": Kind("database", 4, 2, 12),
     "database_away": Kind("database", 10, 0),
     "disk_full": Kind("disk", 5, 2, 15),
+    "recorder_replace": Kind("recorder", 0, 0),
     "database_kill": Kind("kills", 0, 0),
     "all_kill": Kind("kills", 0, 0),
 }
 ALL: Final = range(1)  # the whole instance, which there is once
 KILLS: Final = {"recorder_kill": 6, "backend_kill": 2, "database_kill": 1, "all_kill": 1}
 """What `kills` draws from, by weight."""
-KILL_SECONDS: Final = (0.1, 3.0)  # after the start of the recorder: often before all is up again
+COSTLESS: Final = {"recorder_replace"}
+"""What nothing may be lost by: it explains no gap."""
+TURN_SECONDS: Final = (0.1, 3.0)  # after the start of the recorder: often before all is up again
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Plan:
     """How many are television in HLS: the last ones."""
     waits: bool = False
     """Whether each step waits until there is a recorder, and `at` counts from there."""
+    by_ffmpeg: int = 0
+    """How many of the radios are captured by ffmpeg: the first ones."""
 
     @property
     def radios(self) -> int:
@@ -121,11 +127,12 @@ def draw(
     *,
     sounds: int = 0,
     pictures: int = 0,
+    by_ffmpeg: int = 0,
 ) -> Plan:
     """A plan with a fault every `every` seconds, each kind of these `scopes` once before any comes by its weight.
 
     What befalls one thing never meets itself; different things fail together. Of the `channels`, `sounds` and
-    `pictures` are HLS.
+    `pictures` are HLS, and so many radios are captured `by_ffmpeg`.
     """
     dice = random.Random(seed)
     radios = channels - sounds - pictures
@@ -134,6 +141,7 @@ def draw(
         name: kind
         for name, kind in KINDS.items()
         if kind.scope in scopes and kind.weight and ranges.get(kind.scope, ALL)
+        if kind.scope != "child" or by_ffmpeg
     }
     first = list(kinds)
     dice.shuffle(first)
@@ -143,15 +151,24 @@ def draw(
         step = _drawn(dice, kinds, first, busy, ranges, at)
         if step is not None:
             steps.append(step)
-    return Plan(seed, channels, seconds, tuple(steps), sounds, pictures)
+    return Plan(seed, channels, seconds, tuple(steps), sounds, pictures, by_ffmpeg=by_ffmpeg)
 
 
-def kills(seed: int, channels: int, count: int) -> Plan:
+def kills(seed: int, channels: int, count: int, *, sounds: int = 0, pictures: int = 0) -> Plan:
     """A plan with nothing but so many kills, each a random moment after a recorder has started again."""
     dice = random.Random(seed)
     names = dice.choices(list(KILLS), list(KILLS.values()), k=count)
-    steps = tuple(Step(round(dice.uniform(*KILL_SECONDS), 3), name, None, 0.0) for name in names)
-    return Plan(seed, channels, 0.0, steps, waits=True)
+    return Plan(seed, channels, 0.0, _in_turn(dice, names), sounds, pictures, waits=True)
+
+
+def replacements(seed: int, channels: int, count: int, *, sounds: int = 0, pictures: int = 0) -> Plan:
+    """A plan in which nothing happens but that the recorder is replaced in place, so many times."""
+    steps = _in_turn(random.Random(seed), ["recorder_replace"] * count)
+    return Plan(seed, channels, 0.0, steps, sounds, pictures, waits=True)
+
+
+def _in_turn(dice: random.Random, names: Sequence[str]) -> tuple[Step, ...]:
+    return tuple(Step(round(dice.uniform(*TURN_SECONDS), 3), name, None, 0.0) for name in names)
 
 
 def _times(seconds: float, every: float) -> Iterator[float]:

@@ -46,7 +46,7 @@ def test_there_is_quiet_before_and_after(seed: int) -> None:
 
 def test_a_long_plan_has_every_kind() -> None:
     """Each once, before any comes again by its weight."""
-    drawn = plan.draw(1, 20, 600, 5, SCOPES, sounds=3, pictures=2)
+    drawn = plan.draw(1, 20, 600, 5, SCOPES, sounds=3, pictures=2, by_ffmpeg=2)
 
     assert {step.kind for step in drawn.steps} == {name for name, kind in KINDS.items() if kind.weight}
 

@@ -22,7 +22,7 @@ from streamrec.models import Coverage, CoverageKind, EnabledPeriod, FileFormat, 
 from streamrec.settings import PROJECT, Settings
 from tests.chaos import coverage, epochs
 from tests.chaos.ledger import Finding, Ledger
-from tests.chaos.plan import KINDS
+from tests.chaos.plan import COSTLESS, KINDS
 from tests.chaos.planted import Watch
 from tests.chaos.world import Channel, Done, World
 from tests.station import clips
@@ -183,6 +183,7 @@ def _unexplained(world: World, outages: dict[int, Sequence[Coverage]]) -> list[s
 def _may_explain(done: Done, channel: Channel, begins: float) -> bool:
     """A fault of this channel, or of all, up to its end; media of a burst or a window lies some seconds back."""
     is_its = done.channel is None or done.channel == channel.number
+    is_its = is_its and done.kind not in COSTLESS
     return is_its and done.began - BACK_SECONDS <= begins <= max(done.ended, done.began) + BACK_SECONDS
 
 

@@ -89,6 +89,8 @@ class World:
     channels: list[Channel]
     spares: list[OnAir]
     archive: Path
+    by_ffmpeg: int = 0
+    """So many channels, the first ones, are captured by ffmpeg."""
     segment_seconds: int = 5
     done: list[Done] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -129,6 +131,7 @@ class World:
         number = len(self.channels)
         is_television = isinstance(mount.parts[0].programme, NumberedPictures)
         body: dict[str, object] = {"name": f"Chaos {number}", "keyname": f"chaos-{number:04d}"}
+        body |= {"capture": "ffmpeg" if number < self.by_ffmpeg else "auto"}
         body |= {"type": "TV" if is_television else "radio", "segment_seconds": self.segment_seconds}
         promised = {**body, "url": self.url(mount), "enabled": True}
         answer = self.ask("POST", "/channel", {**body, "url": self.url(mount)})
@@ -179,7 +182,7 @@ def built(folder: Path, plan: Plan, *, has_small_disk: bool = True) -> Iterator[
         instance.client.timeout = httpx.Timeout(ANSWER_SECONDS)
         stack.callback(instance.close)
         instance.start()
-        world = World(instance, station, origin, [], [*radios[plan.radios :]], archive)
+        world = World(instance, station, origin, [], [*radios[plan.radios :]], archive, plan.by_ffmpeg)
         world.segment_seconds = 5 if plan.channels < MANY else 10
         yield world
 
