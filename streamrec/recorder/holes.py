@@ -32,6 +32,7 @@ class Holes:
         self._least = math.inf  # the offset of media that is not late
         self._since = 0.0  # from here on there was no better one
         self._at = 0.0
+        self._began_at = math.inf
         self._doubt_at = 0.0
         self._is_barely_late = False
         self._level = (0.0, 0.0)  # an offset, and from when on there was none far from it
@@ -40,15 +41,21 @@ class Holes:
         """By `at` (monotonic seconds) the stream had brought so much media, this arrival's included."""
         offset = at - media_seconds
         late = offset - self._least
+        self._began_at = min(self._began_at, at)
         self._least += (at - self._at) * _DRIFT if math.isfinite(self._least) else 0.0
         if self.is_doubtful:
             self._decide(offset, at)
-        elif late >= LEAST_SECONDS and (self.is_live or self._at - self._since >= _LEVEL_SECONDS):
+        elif late >= LEAST_SECONDS and self._is_no_pause(offset):
             self._doubt(offset, at)
         elif late >= LEAST_SECONDS or late < -_STEADY:  # a burst, or the pause behind it: pace begins here
             self._since, self._least = at, offset
         self._least = min(self._least, offset)
         self._at = at
+
+    def _is_no_pause(self, offset: float) -> bool:
+        """Whether the silence is none behind a burst: that is never longer than what the burst sent ahead."""
+        is_level = self._at - self._since >= _LEVEL_SECONDS
+        return self.is_live or is_level or offset - self._began_at >= LEAST_SECONDS
 
     def _doubt(self, offset: float, at: float) -> None:
         self.is_doubtful, self._doubt_at, self._level = True, at, (offset, at)

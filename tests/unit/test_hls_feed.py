@@ -20,18 +20,21 @@ from streamrec.recorder.hls.playlist import Media, Part, Segment
 
 
 class StoppedClock:
-    """Time passes at once, but for a stop: what would wake in it wakes at its end."""
+    """Time passes at once, but for stops (when, how long): what would wake in one wakes at its end."""
 
-    def __init__(self, stop_at: float, stop_seconds: float) -> None:
+    def __init__(self, *stops: tuple[float, float]) -> None:
         self.seconds = 0.0
-        self._begin, self._end = stop_at, stop_at + stop_seconds
+        self._stops = stops
 
     def monotonic(self) -> float:
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
         until = self.seconds + max(0.0, seconds)
-        self.seconds = max(until, self._end) if self.seconds <= self._begin <= until else until
+        for begin, length in self._stops:
+            if self.seconds <= begin <= until:
+                until = max(until, begin + length)
+        self.seconds = until
 
 
 @dataclass
@@ -73,17 +76,21 @@ async def _steps(feed: Feed, clock: StoppedClock, until: float) -> list[Fetched 
     return steps
 
 
-@given(st.floats(0, 1), st.floats(4, 40), st.floats(0.5, 11), st.floats(0.001, 0.2), st.sampled_from([3, 8]))
-@settings(max_examples=600)
+PHASES, ANSWERS, WINDOWS = st.floats(0, 1), st.floats(0.001, 0.2), st.sampled_from([3, 8])
+STOPS = st.tuples(st.floats(4, 40), st.floats(0.5, 11))
+
+
+@given(PHASES, STOPS, ANSWERS, WINDOWS, st.floats(0.1, 15), st.floats(0, 4))
+@settings(max_examples=1000)
 def test_after_a_stop_a_segment_that_was_never_listed_is_told_with_its_length(
-    phase: float, stop_at: float, stop_seconds: float, answer_seconds: float, window: int
+    phase: float, stop: tuple[float, float], answer_seconds: float, window: int, ago: float, seconds: float
 ) -> None:
-    """Wherever the stop, the look before it and the look after it lie in a segment."""
-    clock = StoppedClock(stop_at, stop_seconds)
+    """Wherever the stop, the look before it and the look after it lie in a segment; also soon after another."""
+    clock = StoppedClock((max(1.0, stop[0] - ago - seconds), seconds), stop)
     station = Station(clock, phase, answer_seconds, window)
     feed = Feed(station, station, clock)  # type: ignore[arg-type]
 
-    steps = asyncio.run(_steps(feed, clock, stop_at + stop_seconds + 10))
+    steps = asyncio.run(_steps(feed, clock, sum(stop) + 10))
 
     numbers = [step.segment.sequence for step in steps if isinstance(step, Fetched)]
     told = [step.seconds for step in steps if isinstance(step, Missing)]

@@ -184,7 +184,7 @@ def test_a_list_that_was_long_awaited_may_be_as_old_as_its_question(
         before = before._replace(said_at=began)
         after = after._replace(said_at=began + timedelta(seconds=2 + 2 * missing))
 
-    hole = unlisted_seconds(before, [after], (missing + off) * 2.0 - awaited, 2.0, awaited_seconds=awaited)
+    hole = unlisted_seconds(before, [after], (missing + off) * 2.0 - awaited, 2.0, under=awaited)
 
     assert hole == pytest.approx(missing * 2.0)
 

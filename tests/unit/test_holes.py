@@ -64,6 +64,27 @@ def test_a_burst_that_is_followed_by_a_pause_is_no_hole() -> None:
     assert holes.lost_seconds == 0.0
 
 
+@pytest.mark.parametrize("tick", [0.25, 1.0])
+@pytest.mark.parametrize("burst", [0.0, 0.7, 2.0])
+def test_a_silence_just_after_the_beginning_is_a_hole_if_it_is_longer_than_the_burst(
+    tick: float, burst: float
+) -> None:
+    """Nobody can have known yet that what came was live."""
+    first, silence = round(1 / tick), burst + 2
+    arrivals = steady(0, first, tick=tick, burst=burst)
+    again = first + round(silence / tick)
+    arrivals += steady(again, again + round(5 / tick), tick=tick, burst=burst, late=silence)
+
+    assert heard(arrivals).lost_seconds == pytest.approx(silence, abs=0.1)
+
+
+def test_a_station_that_is_slow_at_first_and_catches_up_has_no_hole() -> None:
+    """A frame, nothing for two seconds, and then all of it."""
+    holes = heard([(0.0, 0.1), *((at / 4, at / 4) for at in range(8, 60))])
+
+    assert (holes.lost_seconds, holes.is_doubtful) == (0.0, False)
+
+
 def test_a_slow_station_is_no_hole() -> None:
     """A thousandth too slow, for a quarter of an hour."""
     assert heard([(float(at), at * 0.999) for at in range(900)]).lost_seconds == 0.0

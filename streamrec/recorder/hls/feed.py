@@ -104,6 +104,7 @@ class Feed:
         self._newest: Segment | None = None
         self._newest_at = 0.0  # when the newest segment's end was live, as far as is known
         self._awaited_seconds = 0.0  # for how long its list was awaited: so much sooner it may have been
+        self._newest_doubt = 0.0  # of when it was live
         self._has_moved = False  # whether that is known: the first list may have been old
         self._news_at = clock.monotonic()
         self._stale_seconds = 0.0
@@ -168,8 +169,7 @@ class Feed:
             self._begins_run = True
         self._stale_seconds = 0.0 if news.segments else at - self._news_at
         if news.segments:
-            self._queue(news, at)
-            self._awaited_seconds = at - asked_at
+            self._queue(news, at, at - asked_at)
         else:
             self._pace.nothing(at, self._target)
             await self._complain(at)
@@ -192,7 +192,7 @@ class Feed:
             self._seen.begin(segments, media)
         return News(segments)
 
-    def _queue(self, news: News, at: float) -> None:
+    def _queue(self, news: News, at: float, awaited_seconds: float) -> None:
         newest, brought = news.segments[-1], sum(segment.duration for segment in news.segments)
         edge = self._pace.news(at, newest.duration, self._target, brought)
         when = at if edge is None else edge
@@ -206,9 +206,9 @@ class Feed:
             self._begins_run = True
             assert self._newest is not None, "nothing breaks off before it has begun"
             elapsed = likely - brought - self._newest_at
-            hole = unlisted_seconds(
-                self._newest, news.segments, elapsed, self._target, awaited_seconds=self._awaited_seconds
-            )
+            doubt = self._newest_doubt + self._pace.doubt_seconds
+            under, over = doubt + self._awaited_seconds, doubt + awaited_seconds
+            hole = unlisted_seconds(self._newest, news.segments, elapsed, self._target, under=under, over=over)
             if hole:
                 self._holes.append(Missing(hole, "Segments were dropped from the playlist before they were seen."))
         self._due = deque(_listed_again(due, when, due.later_seconds + brought) for due in self._due)
@@ -219,6 +219,7 @@ class Feed:
             due = _Due(segment, self._lists.address, when, is_edge, self._is_cut(segment), later)
             self._due.append(due)
         self._newest, self._newest_at, self._news_at = newest, likely, at
+        self._newest_doubt, self._awaited_seconds = self._pace.doubt_seconds, awaited_seconds
 
     def _require_pace(self, segments: Sequence[Segment], at: float) -> None:
         """Raises Refused (`unsupported`) for a station that goes on listing media faster than it can be live."""

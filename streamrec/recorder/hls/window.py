@@ -74,22 +74,28 @@ def _reaching(listed: Sequence[Segment], seconds: float) -> Sequence[Segment]:
 
 
 def unlisted_seconds(
-    before: Segment, after: Sequence[Segment], elapsed: float, target: float, *, awaited_seconds: float = 0.0
+    before: Segment,
+    after: Sequence[Segment],
+    elapsed: float,
+    target: float,
+    *,
+    under: float = 0.0,
+    over: float = 0.0,
 ) -> float:
     """How much was never listed between a segment and those `after` it; 0 if nothing.
 
     `elapsed` is how many seconds lie between them by the moments of their appearance, which may be half a segment
-    off, and `awaited_seconds` more, for which the list was awaited that had the first of them. The station's own
-    times are believed where they agree with it, and else its numbers, a segment each.
+    off; `under` and `over` are how much too small and too large it may be beside, as where a list was awaited for
+    long. The station's own times are believed where they agree with it, and else its numbers, a segment each.
     """
     first = after[0]
     if before.said_at is not None and first.said_at is not None:
         said = (first.said_at - before.said_at).total_seconds() - before.duration
-        if -target <= said - elapsed <= target + awaited_seconds:
+        if -target - over <= said - elapsed <= target + under:
             return said if said > CLOSE_SECONDS else 0.0
     usual = sum(each.duration for each in after) / len(after)
     numbered = (first.sequence - before.sequence - 1) * usual
-    least, most = elapsed - SMALLEST_HOLE * target, elapsed + SMALLEST_HOLE * target + awaited_seconds
+    least, most = elapsed - SMALLEST_HOLE * target - over, elapsed + SMALLEST_HOLE * target + under
     if numbered > 0 and least <= numbered <= most:
         return numbered
     return elapsed if elapsed > SMALLEST_HOLE * target else 0.0
