@@ -235,7 +235,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _make_folders(settings: Settings) -> None:
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_run_dir()
     sockets = socket_dir(settings.data_dir)
     sockets.mkdir(mode=0o700, exist_ok=True)
     found = sockets.lstat()

@@ -134,7 +134,7 @@ def _stoppable() -> Iterator[None]:
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_run_dir()
     with (settings.run_dir / "up.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

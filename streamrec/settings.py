@@ -198,6 +198,14 @@ class Settings(BaseSettings):
         """Sockets, pid files and other things that mean nothing after a restart."""
         return self.data_dir / "run"
 
+    def make_run_dir(self) -> None:
+        """Make it, and the data folder. Raises NotReady."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            text = f"The data folder (STREAMREC_DATA_DIR) cannot be used: {exc.strerror}: {exc.filename}"
+            raise NotReady(text) from exc
+
     @property
     def postgres_dir(self) -> Path:
         """The embedded PostgreSQL's data."""

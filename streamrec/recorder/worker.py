@@ -92,7 +92,7 @@ def run(settings: Settings) -> None:
     logs.configure(settings, "recorder")
     memory.spare()
     limits.raise_descriptors()
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_run_dir()
     found = binary.find(settings.ffmpeg)
     log.info("recorder starting", version=__version__, ffmpeg=found.version, executable=found.path)
     held = confinement.found()

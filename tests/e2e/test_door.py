@@ -191,6 +191,20 @@ def test_a_setting_that_does_not_fit_is_told_in_one_line(data: Path) -> None:
     assert len(told.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["up", "recorder"])
+def test_a_data_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, command: str) -> None:
+    """As where something else bears its name."""
+    (tmp_path / "file").write_text("")
+
+    told = door.run(command, data=tmp_path / "file" / "data")
+
+    assert told.returncode == 78
+    assert told.stderr.startswith(
+        "streamrec: The data folder (STREAMREC_DATA_DIR) cannot be used: Not a directory"
+    )
+    assert len(told.stderr.splitlines()) == 1
+
+
 # --- production -------------------------------------------------------------------------------------------
 
 
