@@ -92,9 +92,9 @@ def _await_file(instance: Instance, channel: int, since: float) -> None:
         begun = status["file_start_time"]
         if begun is None or instant(begun).timestamp() <= since:
             return False
-        return status["file_seconds"] > 2 and time.time() - instant(begun).timestamp() < 4  # the row may be old
+        return status["file_seconds"] > 2 and time.time() - instant(begun).timestamp() < 3.5  # the row may be old
 
-    programs.eventually(is_there, 20, "a file is two seconds long", every=0.1)
+    programs.eventually(is_there, 60, "a file is two seconds long", every=0.1)
 
 
 def _kill_recorder(instance: Instance, told: Story, event: str) -> None:
