@@ -139,8 +139,8 @@ case "$verb" in
         ;;
     test)
         set_up requirements-test.lock
-        # The whole suite in two processes (tests/conftest.py says what runs where); a part of it reaches less coverage.
-        [ $# -gt 0 ] || set -- --numprocesses=2 --cov-fail-under=95
+        # The whole suite in three processes (tests/conftest.py says what runs where); a part of it reaches less coverage.
+        [ $# -gt 0 ] || set -- --numprocesses=3 --cov-fail-under=95
         exec .venv/bin/python -m pytest --cov --cov-report=term:skip-covered "$@"
         ;;
     docker:build)

@@ -25,12 +25,16 @@ from streamrec.settings import PROJECT, Settings
 hypothesis.settings.register_profile("suite", deadline=None)  # no test asserts how fast a machine is
 hypothesis.settings.load_profile("suite")
 
-REAL_TIME = {"recorder": "recorder", **dict.fromkeys(("chaos", "crash", "e2e", "jobworker", "players"), "whole")}
+REAL_TIME = {
+    "recorder": "recorder",
+    **dict.fromkeys(("e2e", "players"), "whole"),
+    **dict.fromkeys(("chaos", "crash", "jobworker"), "faults"),
+}
 """Folders whose tests wait for real servers with deadlines; those of one group never run beside each other."""
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Two processes (`-n 2`) begin with the largest groups; who is through takes what only computes, by file."""
+    """Three processes (`-n 3`) begin with these groups; who is through takes what only computes, by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -39,7 +43,13 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
     """Called for the whole suite only; a part of it runs in one process."""
+    config.option.loadscopereorder = False
     return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits comes first: it takes longest."""
+    items.sort(key=lambda item: item.path.relative_to(PROJECT / "tests").parts[0] not in REAL_TIME)
 
 
 @pytest.fixture(scope="session", autouse=True)

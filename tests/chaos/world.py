@@ -26,6 +26,7 @@ SPARE = 4  # mounts that no channel begins on, for what moves or is created
 LEAST_ARCHIVE_BYTES = 256 << 20
 MANY = 50  # channels; so many are radios at half the rate, and have longer segments
 RADIO_RATE, SOUND_RATE, PICTURE_RATE = 16_000, 9_000, 75_000  # bytes a second, with what surrounds them
+MOST_TURN_SECONDS = 15.0  # from one step to the next, where each waits for a recorder
 ANSWER_SECONDS = 30.0  # within which the API must take a request again after a database fault
 
 
@@ -232,7 +233,8 @@ def _archive_bytes(plan: Plan) -> int:
     """Room for all that is recorded, and a third more."""
     radio = RADIO_RATE if plan.channels < MANY else RADIO_RATE // 2
     rate = plan.radios * radio + plan.sounds * SOUND_RATE + plan.pictures * PICTURE_RATE
-    return max(LEAST_ARCHIVE_BYTES, int(rate * (plan.seconds + 60) * 4 / 3))
+    seconds = plan.seconds + (len(plan.steps) * MOST_TURN_SECONDS if plan.waits else 0)
+    return max(LEAST_ARCHIVE_BYTES, int(rate * (seconds + 60) * 4 / 3))
 
 
 @contextmanager
