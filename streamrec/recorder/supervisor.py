@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -189,6 +189,7 @@ class Supervisor:
                     self._captures[action.order.channel_id].change(action.order)
                 case Start():
                     await self._start(action.order)
+        self._stand_down(held.standing_by.keys() & found.keys() | ours.keys())
         await self._stand_by({id_: found[id_] for id_ in held.standing_by if id_ in found}, held)
         self._begin_hand_overs(held)
         await self._give_back(held, found)
@@ -308,10 +309,13 @@ class Supervisor:
             elif capture is not None and capture.is_ready and channel_id not in held.ready:
                 epoch = held.standing_by[channel_id]
                 await asyncio.to_thread(self._holdings.make_ready, channel_id, epoch)
-        for channel_id in self._standing_by.keys() - offered.keys() - held.epochs.keys():
-            self._standing_by[channel_id].stop()
         if self._standing_by:
             self._wait_seconds = min(self._wait_seconds, STANDBY_TICK)
+
+    def _stand_down(self, wanted: Set[int]) -> None:
+        """End what waits for any other channel: that is held or not, but not wanted any more."""
+        for channel_id in self._standing_by.keys() - wanted:
+            self._standing_by[channel_id].stop()
 
     def _begin_hand_overs(self, held: Held) -> None:
         for channel_id, epoch in held.to_hand_over.items():

@@ -96,6 +96,12 @@ class Store:
         self.wanted = Wanted({**self.wanted.orders, **orders}, {**self.wanted.pins, **{key: {} for key in orders}})
         self.notify()
 
+    def disable(self) -> None:
+        """No channel is to be recorded any more."""
+        self.disabled_at = dict.fromkeys(self.wanted.orders, self.clock.now())
+        self.wanted = Wanted({}, {})
+        self.notify()
+
     def listen(self, who: object, woken: Callable[[], None]) -> None:
         self._listeners[who] = woken, copy_context()
 

@@ -11,7 +11,7 @@ from tests.sim import virtual
 from tests.sim.figures import Outcome, peak
 from tests.sim.scenarios import SCENARIOS, play
 from tests.sim.virtual import RUNNING_AS, Process, VirtualLoop
-from tests.sim.world import Plan
+from tests.sim.world import Plan, World
 
 PLAN = Plan(channels=40, recorders=4, hosts=4)
 SMALL = Plan(channels=16, recorders=4, hosts=2)
@@ -61,6 +61,25 @@ def test_one_that_leaves_has_handed_all_over_within_two_seconds():
     assert max(outcome.seconds["left"]) < 2.0
     assert outcome.counts["gaps"] == 0
     assert told_once(outcome)
+
+
+@pytest.mark.parametrize("after", [0.1, 0.4, 0.65, 0.7, 1.0])
+def test_a_channel_that_is_disabled_while_it_changes_hands_is_listened_to_by_nobody(after: float) -> None:
+    """Wherever the hand-over is by then: whoever stood by, or has it now, lets go of it."""
+
+    async def disabled(world: World, _: Outcome) -> None:
+        await world.begin()
+        leaving = asyncio.create_task(world.living[0].drain())
+        await asyncio.sleep(after)
+        world.store.disable()
+        await leaving
+        hosts = world.network.hosts.values()
+        await world.until(lambda: not any(host.open for host in hosts), 10, "no station is listened to")
+        await world.until(lambda: not any(map(world.held_by, world.living)), 10, "nobody living has any")
+
+    outcome = play(disabled, SMALL, 1)
+
+    assert not outcome.errors
 
 
 def test_an_outage_of_all_stations_is_one_gap_a_channel_and_their_return_no_storm():
