@@ -49,8 +49,11 @@ class Instance(door.Instance):
 
     def recorders(self) -> list[psutil.Process]:
         """The recorder process, if it runs."""
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if _command(child)[-2:] == ["streamrec", "recorder"]]
+        return _recorders_of(psutil.Process(self.process.pid))
+
+    def stand_ins(self) -> list[psutil.Process]:
+        """Recorders that take over for a moment, while the one that started them begins anew."""
+        return [child for recorder in self.recorders() for child in _recorders_of(recorder)]
 
     def kill_recorder(self) -> list[psutil.Process]:
         """`kill -9` of the recorder; returns the children that it had."""
@@ -153,6 +156,13 @@ class Instance(door.Instance):
             f"the account of channel {channel} is complete",
             every=0.2,
         )
+
+
+def _recorders_of(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [child for child in process.children() if _command(child)[-2:] == ["streamrec", "recorder"]]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _command(process: psutil.Process) -> list[str]:
