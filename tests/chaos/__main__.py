@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -58,12 +59,12 @@ def main(
         drawn = plan.read(replay.read_text())
     else:
         seed = int(time.time()) if seed is None else seed
+        kinds = {"sounds": sounds, "pictures": pictures, "by_ffmpeg": ffmpeg}
         if kills is not None:
-            drawn = plan.kills(seed, channels, kills, sounds=sounds, pictures=pictures)
+            drawn = replace(plan.kills(seed, channels, kills), **kinds)
         elif replacements is not None:
-            drawn = plan.replacements(seed, channels, replacements, sounds=sounds, pictures=pictures)
+            drawn = replace(plan.replacements(seed, channels, replacements), **kinds)
         else:
-            kinds = {"sounds": sounds, "pictures": pictures, "by_ffmpeg": ffmpeg}
             drawn = plan.draw(seed, channels, seconds, every, scopes or SCOPES, **kinds)
     if only_draw:
         click.echo(drawn.written())

@@ -154,17 +154,16 @@ def draw(
     return Plan(seed, channels, seconds, tuple(steps), sounds, pictures, by_ffmpeg=by_ffmpeg)
 
 
-def kills(seed: int, channels: int, count: int, *, sounds: int = 0, pictures: int = 0) -> Plan:
+def kills(seed: int, channels: int, count: int) -> Plan:
     """A plan with nothing but so many kills, each a random moment after a recorder has started again."""
     dice = random.Random(seed)
     names = dice.choices(list(KILLS), list(KILLS.values()), k=count)
-    return Plan(seed, channels, 0.0, _in_turn(dice, names), sounds, pictures, waits=True)
+    return Plan(seed, channels, 0.0, _in_turn(dice, names), waits=True)
 
 
-def replacements(seed: int, channels: int, count: int, *, sounds: int = 0, pictures: int = 0) -> Plan:
+def replacements(seed: int, channels: int, count: int) -> Plan:
     """A plan in which nothing happens but that the recorder is replaced in place, so many times."""
-    steps = _in_turn(random.Random(seed), ["recorder_replace"] * count)
-    return Plan(seed, channels, 0.0, steps, sounds, pictures, waits=True)
+    return Plan(seed, channels, 0.0, _in_turn(random.Random(seed), ["recorder_replace"] * count), waits=True)
 
 
 def _in_turn(dice: random.Random, names: Sequence[str]) -> tuple[Step, ...]:
