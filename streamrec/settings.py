@@ -199,10 +199,10 @@ class Settings(BaseSettings):
         return self.data_dir / "run"
 
     def make_run_dir(self) -> None:
-        """Make it, and the data folder. Raises NotReady."""
+        """Make it, and the data folder. Raises NotReady if the setting is wrong, OSError if the disk is."""
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
+        except (NotADirectoryError, FileExistsError, PermissionError) as exc:
             text = f"The data folder (STREAMREC_DATA_DIR) cannot be used: {exc.strerror}: {exc.filename}"
             raise NotReady(text) from exc
 

@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits comes first: it takes longest."""
-    items.sort(key=lambda item: item.path.relative_to(PROJECT / "tests").parts[0] not in REAL_TIME)
+    items.sort(key=lambda item: item.path.parent.name not in REAL_TIME)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 LEAST_SECONDS: Final = 1.0  # a smaller hole is steered away
 _GOOD: Final = 0.5  # s; so little late is as good as not late
+_PAUSED: Final = 1.5  # s; a server that paused behind its burst goes on with no more than that ahead of time
 _LEVEL_SECONDS: Final = 2.0  # at real time's pace before a hole is believed, and after it
 _STEADY: Final = 0.3  # s; within this, arrivals keep real time's pace
 _PATIENCE: Final = 12.0  # s; what is not decided by then is left to the run's clock
@@ -35,6 +36,7 @@ class Holes:
         self._began_at = math.inf
         self._doubt_at = 0.0
         self._is_barely_late = False
+        self._is_early = False  # whether no pace was known yet when the doubt began
         self._level = (0.0, 0.0)  # an offset, and from when on there was none far from it
 
     def observe(self, media_seconds: float, at: float) -> None:
@@ -45,17 +47,21 @@ class Holes:
         self._least += (at - self._at) * _DRIFT if math.isfinite(self._least) else 0.0
         if self.is_doubtful:
             self._decide(offset, at)
-        elif late >= LEAST_SECONDS and self._is_no_pause(offset):
+        elif late >= LEAST_SECONDS and (self._knows_pace or self._is_no_pause(offset)):
+            self._is_early = not self._knows_pace
             self._doubt(offset, at)
         elif late >= LEAST_SECONDS or late < -_STEADY:  # a burst, or the pause behind it: pace begins here
             self._since, self._least = at, offset
         self._least = min(self._least, offset)
         self._at = at
 
+    @property
+    def _knows_pace(self) -> bool:
+        return self.is_live or self._at - self._since >= _LEVEL_SECONDS
+
     def _is_no_pause(self, offset: float) -> bool:
-        """Whether the silence is none behind a burst: that is never longer than what the burst sent ahead."""
-        is_level = self._at - self._since >= _LEVEL_SECONDS
-        return self.is_live or is_level or offset - self._began_at >= LEAST_SECONDS
+        """Whether the silence is none behind a burst: that lasts until what was sent has been played."""
+        return not -_PAUSED < offset - self._began_at < LEAST_SECONDS
 
     def _doubt(self, offset: float, at: float) -> None:
         self.is_doubtful, self._doubt_at, self._level = True, at, (offset, at)
@@ -70,5 +76,5 @@ class Holes:
             self._level = (offset, at)
         if late < _GOOD or at - self._doubt_at >= _PATIENCE:
             self.is_doubtful = False
-        elif at - self._level[1] >= _LEVEL_SECONDS:
+        elif at - self._level[1] >= _LEVEL_SECONDS * (2 if self._is_early else 1):
             self.is_doubtful, self.lost_seconds = False, late

@@ -6,6 +6,7 @@ stand-in goes on recording.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -35,9 +36,15 @@ def start_stand_in() -> subprocess.Popen[bytes]:
     )
 
 
+def ignore_more() -> None:
+    """Being told twice must not end the process before the new program listens: until then it is heard no more."""
+    with suppress(RuntimeError):
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR2)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
 def begin_anew(stand_in: int) -> None:
     """Become the program that is installed now; it will relieve the process `stand_in`. Does not return."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # told twice, it would die before the new program listens
     os.environ.update({**_lifeline(), RELIEVES: str(stand_in)})
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line
 

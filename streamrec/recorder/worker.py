@@ -155,6 +155,8 @@ class _Worker:
                 await self._record(archive, spool, heirs, stack)
             if spool.is_empty:
                 spool.remove()
+        if self.stand_in is not None:
+            replacement.ignore_more()
         log.info("recorder stopped")
 
     def _inheritance(self, archive: Tree) -> Inheritance:

@@ -147,9 +147,13 @@ def _recorder(world: World, kind: str) -> Undo:
 
 def _child(world: World, _: str) -> Undo:
     """Every ffmpeg that captures a channel is killed."""
-    recorder = world.recorder()
+    children: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
-        _kill([child for child in recorder.children() if "ffmpeg" in child.name()] if recorder else [])
+        children = recorder.children() if (recorder := world.recorder()) else []
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            if "ffmpeg" in child.name():
+                child.kill()
     return _nothing
 
 

@@ -184,6 +184,8 @@ def _may_explain(done: Done, channel: Channel, begins: float) -> bool:
     """A fault of this channel, or of all, up to its end; media of a burst or a window lies some seconds back."""
     is_its = done.channel is None or done.channel == channel.number
     is_its = is_its and done.kind not in COSTLESS
+    if KINDS[done.kind].scope == "child":
+        is_its = channel.promised.get("capture") == "ffmpeg"
     return is_its and done.began - BACK_SECONDS <= begins <= max(done.ended, done.began) + BACK_SECONDS
 
 

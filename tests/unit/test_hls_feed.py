@@ -43,9 +43,14 @@ class Reply:
 
 
 class Station:
-    """Lists and a session in one: a segment appears each second from `phase` on, and is unlike all others."""
+    """Lists and a session in one: a segment appears each second from `phase` on, and is unlike all others.
+
+    From `jump_at` on its numbers are greater by `jump`.
+    """
 
     is_other_variant = False
+    jump_at = float("inf")
+    jump = 0
 
     def __init__(self, clock: StoppedClock, phase: float, answer_seconds: float, window: int) -> None:
         self._clock, self._phase, self._answer_seconds, self._window = clock, phase, answer_seconds, window
@@ -57,7 +62,10 @@ class Station:
         if self._clock.seconds - asked_at > SECONDS:
             raise Refused(GapReason.STALLED, "The server did not answer in time.")
         parts = [(number, Part(f"{number}.aac")) for number in range(newest - self._window + 1, newest + 1)]
-        listed = [Segment(number, 0, part, 1.0, None, None, is_gap=False, said_at=None) for number, part in parts]
+        jump = self.jump if asked_at >= self.jump_at else 0
+        listed = [
+            Segment(number + jump, 0, part, 1.0, None, None, is_gap=False, said_at=None) for number, part in parts
+        ]
         return Media(1.0, tuple(listed), is_over=False, is_on_demand=False)
 
     async def find_again(self) -> None:
@@ -95,3 +103,19 @@ def test_after_a_stop_a_segment_that_was_never_listed_is_told_with_its_length(
     numbers = [step.segment.sequence for step in steps if isinstance(step, Fetched)]
     told = [step.seconds for step in steps if isinstance(step, Missing)]
     assert told == [pytest.approx(after - before - 1) for before, after in pairwise(numbers) if after > before + 1]
+
+
+@given(PHASES, st.floats(12, 30), st.integers(1, 3), st.floats(0.001, 0.4), WINDOWS)
+@settings(max_examples=500)
+def test_numbers_that_jump_are_no_hole_however_slow_the_lists(
+    phase: float, at: float, by: int, answer_seconds: float, window: int
+) -> None:
+    """A packager that begins to count elsewhere leaves nothing out."""
+    clock = StoppedClock()
+    station = Station(clock, phase, answer_seconds, window)
+    station.jump_at, station.jump = at, by
+    feed = Feed(station, station, clock)  # type: ignore[arg-type]
+
+    steps = asyncio.run(_steps(feed, clock, at + 10))
+
+    assert [step for step in steps if isinstance(step, Missing)] == []

@@ -65,12 +65,12 @@ def test_a_burst_that_is_followed_by_a_pause_is_no_hole() -> None:
 
 
 @pytest.mark.parametrize("tick", [0.25, 1.0])
-@pytest.mark.parametrize("burst", [0.0, 0.7, 2.0])
-def test_a_silence_just_after_the_beginning_is_a_hole_if_it_is_longer_than_the_burst(
-    tick: float, burst: float
+@pytest.mark.parametrize(("burst", "silence"), [(0, 2.0), (0.7, 2.7), (2, 4.0), (8, 2.3), (8, 5.7), (8, 11.0)])
+def test_a_silence_just_after_the_beginning_is_a_hole_unless_it_is_as_long_as_the_burst(
+    tick: float, burst: float, silence: float
 ) -> None:
-    """Nobody can have known yet that what came was live."""
-    first, silence = round(1 / tick), burst + 2
+    """Nobody can have known yet that what came was live; but a server's pause ends when that has been played."""
+    first = round(1 / tick)
     arrivals = steady(0, first, tick=tick, burst=burst)
     again = first + round(silence / tick)
     arrivals += steady(again, again + round(5 / tick), tick=tick, burst=burst, late=silence)
@@ -81,6 +81,14 @@ def test_a_silence_just_after_the_beginning_is_a_hole_if_it_is_longer_than_the_b
 def test_a_station_that_is_slow_at_first_and_catches_up_has_no_hole() -> None:
     """A frame, nothing for two seconds, and then all of it."""
     holes = heard([(0.0, 0.1), *((at / 4, at / 4) for at in range(8, 60))])
+
+    assert (holes.lost_seconds, holes.is_doubtful) == (0.0, False)
+
+
+@pytest.mark.parametrize("speed", [1.2, 2.0])
+def test_what_is_late_at_first_is_waited_for_also_where_it_catches_up_slowly(speed: float) -> None:
+    """Half a second, nothing for three, and then all of it, little faster than it plays."""
+    holes = heard([(0.0, 0.5), *((at, min(at, 0.5 + (at - 3) * speed)) for at in (n / 4 for n in range(13, 200)))])
 
     assert (holes.lost_seconds, holes.is_doubtful) == (0.0, False)
 

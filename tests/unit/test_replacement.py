@@ -6,9 +6,15 @@ import subprocess
 import sys
 
 PROGRAM = """
-import os, signal
+import asyncio, os, signal
 from streamrec.recorder import replacement
 if replacement.RELIEVES not in os.environ:
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR2, print)
+        replacement.ignore_more()
+    asyncio.run(main())
+    os.kill(os.getpid(), signal.SIGUSR2)
     replacement.begin_anew(1)
 print(signal.getsignal(signal.SIGUSR2).name)
 """

@@ -29,7 +29,7 @@ class Pace:
         self.late_seconds = 0.0
         """How long the newest segment's end had been live, by the best guess, when there was a list with it."""
         self.doubt_seconds = 0.0
-        """How far that guess may be off where it is none but that half a segment is as good as any."""
+        """How far off that guess may be where nobody looked for a segment's length."""
 
     def news(self, at: float, seconds: float, target: float, brought_seconds: float | None = None) -> float | None:
         """The list that was there at `at` ends with a new segment of `seconds`; when that was live at its end.
@@ -51,10 +51,13 @@ class Pace:
         self._looks = 0
         self._due = at + self._step if self._is_sought else planned + seconds * (1 - _EARLIER)
         passed, self._news_at = at - self._news_at, at
-        if before is None or self._is_sought:
+        if before is None or is_late:
             self.late_seconds = self.doubt_seconds = seconds / 2
             return None
         self.doubt_seconds = 0.0
+        if self._is_sought:
+            self.late_seconds = min(seconds, at - before) / 2
+            return None
         if is_close:
             self.late_seconds = (at - before) / 2
             return at - self.late_seconds

@@ -92,7 +92,10 @@ def unlisted_seconds(
     if before.said_at is not None and first.said_at is not None:
         said = (first.said_at - before.said_at).total_seconds() - before.duration
         if -target - over <= said - elapsed <= target + under:
-            return said if said > CLOSE_SECONDS else 0.0
+            if said > CLOSE_SECONDS:
+                return said
+            if elapsed <= target:  # else a packager that dates by its media alone says nothing of what it left out
+                return 0.0
     usual = sum(each.duration for each in after) / len(after)
     numbered = (first.sequence - before.sequence - 1) * usual
     least, most = elapsed - SMALLEST_HOLE * target - over, elapsed + SMALLEST_HOLE * target + under
