@@ -93,6 +93,7 @@ class Supervisor:
         self._captures: dict[int, Relay] = {}
         self._standing_by: dict[int, Relay] = {}
         self._handing_over: dict[int, asyncio.Task[None]] = {}
+        self._given_away: dict[int, int] = {}  # with their epochs: what is read may be of a moment before
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, datetime] = {}
         self._superseded: set[Relay] = set()
@@ -178,6 +179,7 @@ class Supervisor:
             channel_id: self._under(found[channel_id], epoch)
             for channel_id, epoch in held.epochs.items()
             if channel_id in found and channel_id not in self._handing_over
+            if epoch > self._given_away.get(channel_id, 0)
         }
         self._known = {channel_id: self._known[channel_id] for channel_id in ours}
         running = {id_: capture.order for id_, capture in self._captures.items() if id_ not in self._handing_over}
@@ -334,6 +336,7 @@ class Supervisor:
             while past.pending_of([self._tools.spool], channel_id) and self._tools.clock.monotonic() < ends_at:
                 await self._tools.clock.sleep(HAND_OVER_TICK)
             is_given = await asyncio.to_thread(self._holdings.release, channel_id, epoch)
+            self._given_away[channel_id] = epoch
             log.info("channel handed over", channel_id=channel_id, epoch=epoch, released=is_given)
         except Unavailable:
             log.warning("a channel could not be handed over", channel_id=channel_id)
