@@ -23,6 +23,7 @@ from tests.station import programs
 
 RUNNING_SECONDS = 60.0  # in which all captures run again; longer says so, and the oracle looks all the same
 LONGEST_SECONDS = 300.0
+LEASE_SECONDS = 10.0  # after which no row says any more that a recorder lives which was killed
 
 
 class Course:
@@ -96,6 +97,7 @@ class Course:
             begin(self.world, step)
         if self.plan.steps and self.plan.steps[-1].kind in COSTLESS:
             self._await_turn(self.plan.steps[-1])  # so that the last one is judged whole
+        self._await_moment(time.monotonic() + LEASE_SECONDS)
 
     def _await_turn(self, step: Step) -> None:
         """Until there is a recorder; one that is to be replaced must have all captures first."""

@@ -66,10 +66,12 @@ class Instance(door.Instance):
         """`kill -9` of every process of ours and of PostgreSQL, but not of ffmpeg; returns the ffmpegs."""
         processes = psutil.Process(self.process.pid).children(recursive=True)
         captures = [process for process in processes if "ffmpeg" in process.name()]
-        self.process.kill()
-        for process in [*processes, *self._postgres()]:
-            if process not in captures and process.is_running():
+        doomed = [process for process in [*processes, *self._postgres()] if process not in captures]
+        self.process.send_signal(signal.SIGSTOP)  # it starts nothing again, and its lifeline holds
+        for process in doomed:
+            if process.is_running():
                 os.kill(process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
         return captures
 
