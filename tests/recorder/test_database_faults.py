@@ -112,6 +112,7 @@ class Server:
         """It takes nothing that changes anything."""
         self.do("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         try:
+            programs.eventually(self._takes_nothing, 20, "it has read that")
             yield
         finally:
             off = "ALTER SYSTEM RESET default_transaction_read_only"
@@ -121,12 +122,12 @@ class Server:
     def full(self, disk: Path) -> Iterator[None]:
         """Its disk takes nothing more, and the next segment of its log has no room: it gives up, with PANIC."""
         with privileges.filled(disk):
-            programs.eventually(self._has_given_up, 20, "the log has no room")
+            programs.eventually(self._takes_nothing, 20, "the log has no room")
             yield
         embedded.ensure(self.settings)
 
-    def _has_given_up(self) -> bool:
-        """Whether the next segment of its log cannot be begun; until then it goes on with those that it has."""
+    def _takes_nothing(self) -> bool:
+        """Whether it changes nothing; with a full disk, once the next segment of the log is begun."""
         try:
             self.do("SELECT pg_switch_wal()", "CREATE TABLE x (y int)", "DROP TABLE x")
         except sa.exc.DBAPIError:
