@@ -191,8 +191,9 @@ class Supervisor:
                     self._captures[action.order.channel_id].change(action.order)
                 case Start():
                     await self._start(action.order)
-        self._stand_down(held.standing_by.keys() & found.keys() | ours.keys())
-        await self._stand_by({id_: found[id_] for id_ in held.standing_by if id_ in found}, held)
+        offered = {id_: found[id_] for id_ in held.standing_by if id_ in found}
+        self._stand_down(offered.keys() | ours.keys())
+        await self._stand_by(offered, held)
         self._begin_hand_overs(held)
         await self._give_back(held, found)
 

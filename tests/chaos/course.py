@@ -95,9 +95,10 @@ class Course:
             done.ended = done.began
             self.world.done.append(done)
             begin(self.world, step)
-        if self.plan.steps and self.plan.steps[-1].kind in COSTLESS:
-            self._await_turn(self.plan.steps[-1])  # so that the last one is judged whole
-        self._await_moment(time.monotonic() + LEASE_SECONDS)
+        if step.kind in COSTLESS:
+            self._await_turn(step)  # so that the last one is judged whole
+        else:
+            self._await_moment(time.monotonic() + LEASE_SECONDS)
 
     def _await_turn(self, step: Step) -> None:
         """Until there is a recorder; one that is to be replaced must have all captures first."""

@@ -182,10 +182,9 @@ def _unexplained(world: World, outages: dict[int, Sequence[Coverage]]) -> list[s
 
 def _may_explain(done: Done, channel: Channel, begins: float) -> bool:
     """A fault of this channel, or of all, up to its end; media of a burst or a window lies some seconds back."""
+    if done.kind in COSTLESS or (KINDS[done.kind].scope == "child" and channel.promised["capture"] != "ffmpeg"):
+        return False
     is_its = done.channel is None or done.channel == channel.number
-    is_its = is_its and done.kind not in COSTLESS
-    if KINDS[done.kind].scope == "child":
-        is_its = channel.promised.get("capture") == "ffmpeg"
     return is_its and done.began - BACK_SECONDS <= begins <= max(done.ended, done.began) + BACK_SECONDS
 
 

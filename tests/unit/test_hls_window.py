@@ -195,6 +195,16 @@ def test_numbers_alone_are_no_hole(jump: int, off: float) -> None:
     assert unlisted_seconds(segment(4), [segment(5 + jump)], off * 2.0, 2.0) == 0.0
 
 
+@given(st.floats(2.1, 4.3), st.floats(0, 3))
+def test_dates_that_go_on_evenly_hide_no_hole_that_was_longer_than_a_segment(elapsed: float, doubt: float) -> None:
+    """A packager that dates by its media alone, and counts anew behind what it left out."""
+    began = datetime(2026, 11, 27, tzinfo=UTC)
+    before = segment(4)._replace(said_at=began)
+    after = segment(1000)._replace(said_at=began + timedelta(seconds=2))
+
+    assert unlisted_seconds(before, [after], elapsed, 2.0, under=doubt, over=doubt) == elapsed
+
+
 @given(st.floats(1.6, 100))
 def test_where_numbers_do_not_go_on_time_tells_how_much_was_never_listed(elapsed: float) -> None:
     assert unlisted_seconds(segment(4), [segment(0)], elapsed, 2.0) == elapsed
