@@ -14,10 +14,7 @@ from streamrec.models import FileFormat
 
 _AUDIO: dict[FileFormat, Callable[[], Framer]] = {FileFormat.MP3: mp3_framer, FileFormat.AAC: adts_framer}
 _PICTURES: dict[FileFormat, Callable[[bool], Framer]] = {FileFormat.TS: TsFramer, FileFormat.MP4: Fmp4Framer}
-_LENGTHS: dict[FileFormat, Callable[[bytes, int], int]] = {
-    FileFormat.MP3: mp3.length_at,
-    FileFormat.AAC: adts.length_at,
-}
+_ENDS: dict[FileFormat, Callable[[bytes, int], int]] = {FileFormat.MP3: mp3.end_of, FileFormat.AAC: adts.end_of}
 
 
 def framer_for(format: FileFormat, *, awaits_cut: bool = True) -> Framer:  # noqa: A002 - the column's word
@@ -44,10 +41,7 @@ def parted(format: FileFormat, unit: Unit, frames: int) -> list[Unit]:  # noqa: 
     """
     if format in _PICTURES:
         return split(format, unit)
-    length_of = _LENGTHS[format]
-    at = 0
-    for _ in range(frames):
-        at += length_of(unit.data, at)
+    at = _ENDS[format](unit.data, frames)
     duration = unit.duration // unit.frames * frames
     return [
         Unit(unit.data[:at], duration, unit.is_cut, frames=frames),

@@ -56,9 +56,12 @@ def length_of_kind(head: bytes, signature: int, blocks: int) -> int:
     return 0 if bits >> 28 & _FIXED != signature or length < _LONGEST_HEAD or bits & 3 != blocks else length
 
 
-def length_at(buffer: bytes, position: int) -> int:
-    """The length that the frame at a position tells."""
-    return int.from_bytes(buffer[position + 3 : position + 6], "big") >> 5 & 0x1FFF
+def end_of(buffer: bytes, frames: int) -> int:
+    """Where so many frames end that the buffer begins with."""
+    end = 0
+    for _ in range(frames):
+        end += int.from_bytes(buffer[end + 3 : end + 6], "big") >> 5 & 0x1FFF
+    return end
 
 
 def header(head: bytes) -> Frame | None:

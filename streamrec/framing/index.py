@@ -61,11 +61,7 @@ def _of_constant_rate(data: Buffer) -> Frames | None:
     frame = mp3.header(head) if len(head) == 3 and head[0] == 0xFF else None
     if frame is None:
         return None
-    lengths = {
-        bytes((*head[:2], third)): mp3.header(bytes((*head[:2], third))) for third in (head[2], head[2] ^ 2)
-    }
-    each = [re.escape(start) + b".{%d}" % (found.length - 3) for start, found in lengths.items() if found]
-    found = re.findall(b"(?s)" + b"|".join(each), data)
+    found = re.findall(b"(?s)" + mp3.frame_pattern(*head[1:]), data)
     offsets = list(accumulate(map(len, found), initial=0))
     if offsets[-1] != len(data):
         return None

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from streamrec.framing import framer_for, parted, split
+from streamrec.framing import framer_for, mp3, parted, split
 from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat
 from tests import samples
@@ -172,3 +172,23 @@ def test_gathered_frames_can_be_parted_at_any_frame(name: str, share: float) -> 
     assert (first.frames, rest.frames) == (count, unit.frames - count)
     assert first.duration + rest.duration == unit.duration
     assert split(form, first) + split(form, rest) == split(form, unit)
+
+
+@given(
+    second=st.integers(0xE0, 0xFF),
+    third=st.integers(0, 0xFF),
+    padded=st.lists(st.booleans(), min_size=2, max_size=40),
+    times=st.integers(1, 40),
+)
+def test_frames_of_one_bit_rate_are_counted_whatever_their_padding(
+    second: int, third: int, padded: list[bool], times: int
+) -> None:
+    """Their number is worked out of their length, and a thousand short ones have padding for many more."""
+    heads = [bytes((0xFF, second, third & ~2 | 2 * each)) for each in padded * times]
+    frames = [frame for head in heads if (frame := mp3.header(head))]
+    assume(frames)
+    data = b"".join(head + bytes(frame.length - 3) for head, frame in zip(heads, frames, strict=True))
+
+    position, count = mp3.stride(data, 0, frames[0])
+
+    assert (position, count) == (len(data) - frames[-1].length, len(frames) - 1)
