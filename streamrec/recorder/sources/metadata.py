@@ -45,7 +45,7 @@ class IcySplitter:
             self._offset += len(data)
             return data, []
         self._titles, self._pieces = [], []
-        position = 0
+        position = 0 if self._is_lost or self._block else self._take_untitled(data)
         while position < len(data):
             if self._is_lost:
                 self._search(data[position:])
@@ -59,6 +59,15 @@ class IcySplitter:
                 position = self._take_block(data, position)
         media, self._pieces = b"".join(self._pieces), []
         return media, self._titles
+
+    def _take_untitled(self, data: bytes) -> int:
+        """Take the media up to the first block that is not empty, as nearly all are; where the data goes on."""
+        position, end = 0, self._left
+        while end < len(data) and data[end] == 0:
+            self._give(data[position:end])
+            position, end = end + 1, end + 1 + self._interval
+        self._left = end - position
+        return position
 
     def _give(self, media: bytes) -> None:
         self._pieces.append(media)
