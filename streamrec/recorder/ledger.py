@@ -101,11 +101,16 @@ class Ledger:
                 self._stopping.wait(self.pause)
             elif not replayed:
                 self._await_news()
+            elif replayed < BATCH:
+                self._gather()
+
+    def _gather(self) -> None:
+        """What comes at about the same time goes to the database together: a transaction of one costs as much."""
+        self._stopping.wait(GATHER_SECONDS)
 
     def _await_news(self) -> None:
-        """What comes at about the same time goes to the database together."""
         self._journal.has_news.wait(self.pause)
-        self._stopping.wait(GATHER_SECONDS)
+        self._gather()
         self._journal.has_news.clear()
 
     @property

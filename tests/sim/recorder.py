@@ -20,7 +20,7 @@ from streamrec.recorder.beat import Beat
 from streamrec.recorder.disk import Disk
 from streamrec.recorder.gate import Gate
 from streamrec.recorder.holdings import Holdings
-from streamrec.recorder.ledger import GATHER_SECONDS, Ledger
+from streamrec.recorder.ledger import BATCH, GATHER_SECONDS, Ledger
 from streamrec.recorder.placement.interface import Member
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.status import Totals
@@ -145,7 +145,8 @@ class Recorder:
         news = self.spool.has_news
         assert isinstance(news, News)
         while True:
-            if await asyncio.to_thread(self.ledger.step):
+            if replayed := await asyncio.to_thread(self.ledger.step):
+                await asyncio.sleep(GATHER_SECONDS if replayed < BATCH else 0)
                 continue
             if self.ledger.is_failing:
                 await asyncio.sleep(self.ledger.pause)
