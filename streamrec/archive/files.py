@@ -8,9 +8,10 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 _CLOEXEC = os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | _CLOEXEC
@@ -222,14 +223,15 @@ def _parts(name: str) -> list[str]:
 
 
 def _enter(folder: int, part: str, *, make: bool) -> int:
-    """A descriptor of the folder `part`, made and synced into its parent first if wished."""
-    if make:
-        try:
-            os.mkdir(part, 0o750, dir_fd=folder)
-        except FileExistsError:
-            pass
-        else:
-            os.fsync(folder)
+    """A descriptor of the folder `part`, made and synced into its parent first if it is missing and wished."""
+    try:
+        return os.open(part, _FOLDER, dir_fd=folder)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):  # somebody else was faster
+        os.mkdir(part, 0o750, dir_fd=folder)
+        os.fsync(folder)
     return os.open(part, _FOLDER, dir_fd=folder)
 
 
@@ -251,10 +253,16 @@ def rename_without_replacing(old: str, new: str, *, source: int, target: int) ->
 
 def _renameat2(source: int, old: str, target: int, new: str) -> bool:
     """Whether the C library has the call; raises what the call reports."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    call = _renameat2_call()
     if call is None:
         return False
     if call(source, os.fsencode(old), target, os.fsencode(new), ctypes.c_uint(_RENAME_NOREPLACE)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), old, None, new)
     return True
+
+
+@cache
+def _renameat2_call() -> Any:
+    """renameat2(2), if there is one; finding it takes longer than a rename."""
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -56,20 +56,25 @@ def key(
     stamp = f"{start:%Y%m%dT%H%M%S}.{start.microsecond // 1000:03d}Z"
     held = "" if epoch is None else f"-{epoch}"
     made = f"{keyname}/{start:%Y/%m/%d}/{stamp}-{run_id.hex[:12]}{held}.{format.value}"
-    parse(made)
+    _match(made)
     return made
 
 
 def parse(text: str) -> Name:
     """What `key` was given. Raises ValueError for anything that `key` would not make."""
-    match = _KEY.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not a key of the archive: {text!r}")
+    match = _match(text)
     start = datetime.strptime(match["start"], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
     if match["day"] != f"{start:%Y/%m/%d}":
         raise ValueError(f"the folder of {text!r} is another day's")
     epoch = int(match["epoch"]) if match["epoch"] else None
     return Name(match["keyname"], start, match["run"], FileFormat(match["format"]), epoch)
+
+
+def _match(text: str) -> re.Match[str]:
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a key of the archive: {text!r}")
+    return match
 
 
 def object_name(prefix: str, archived: str) -> str:

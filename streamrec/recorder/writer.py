@@ -34,6 +34,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
 _REMEMBERED = 3  # files; see tail.py
 _SHORTEST = timedelta(milliseconds=2)  # two files of a run never have the same millisecond in their keys
+_SOONEST = 0.999  # of a file's length; a run's clock steers by half of the rest at most
 _LEAST_PIECE = pieces.LEAST_SECONDS * FLICKS
 _MOST_PIECE = pieces.MOST_SECONDS * FLICKS
 
@@ -251,7 +252,9 @@ class SegmentWriter:
     def _look(self) -> None:
         """Find where to look next; MP4 has few units, and each may need another header."""
         if self._file is not None and self._run.format is not FileFormat.MP4:
-            self._look_from = min(self._ask_from, self._file.piece_at + _LEAST_PIECE)
+            piece_ends = self._file.piece_at + _LEAST_PIECE
+            is_last = piece_ends + _LEAST_PIECE // 2 > self._ends_at
+            self._look_from = self._ask_from if is_last else min(self._ask_from, piece_ends)
 
     def _begin(self, unit: Unit, wall: Wall) -> None:
         """End the file before, if there is one, and begin the next at the very same instant."""
@@ -270,7 +273,7 @@ class SegmentWriter:
         length = timedelta(seconds=self.segment_seconds)
         self._boundary = _EPOCH + ((start - _EPOCH) // length + 1) * length
         away = (self._boundary - start).total_seconds()
-        self._ask_from = self.media + int(away * 0.99 * FLICKS)
+        self._ask_from = self.media + int(away * _SOONEST * FLICKS)
         self._ends_at = self.media + int(away * FLICKS)
 
     def _after_start(self, file: _File, media: int, wall: Wall) -> datetime:

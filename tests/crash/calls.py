@@ -30,7 +30,7 @@ FEWEST: Final = {
     "fsync": 25,
     "rename": 1,
     "renameat2": 6,
-    "mkdirat": 12,
+    "mkdirat": 8,
     "fallocate": 1,
     "sendto": 50,
 }
