@@ -206,7 +206,7 @@ class Capture:
             self.status.title = shown_title(event.text)
         elif isinstance(event, Opened):
             if self._watchdog is not None:
-                self._watchdog.is_continuous = event.source == "icy"
+                self._watchdog.is_continuous = event.is_continuous
             await self._runs.open(event)
             self.status.codecs = event.codecs
         elif isinstance(event, Skipped) and take is not None:

@@ -30,6 +30,7 @@ class Opened:
     format: FileFormat
     codecs: str  # ffmpeg's names, video first: "h264+aac"
     source: str = "ffmpeg"  # the kind of source: icy, hls or ffmpeg
+    is_continuous: bool = False  # whether it has no timestamps, and comes all the time
 
 
 class Chunk(NamedTuple):

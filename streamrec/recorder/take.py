@@ -32,7 +32,6 @@ WINDOW_EARLY: Final = timedelta(seconds=0.5)  # by which a window's clock may be
 JUST_NOW: Final = timedelta(seconds=0.5)
 LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
-UNSTAMPED: Final = frozenset({"icy"})  # sources whose media has no timestamps, and comes all the time
 FRAMED_LATE: Final = 1  # frames that are known as such only once the next one begins: it came before the silence
 LARGEST_HOLE: Final = FLICKS // 2  # in the stream's own timestamps; a smaller one is steered away
 
@@ -74,7 +73,7 @@ class Take:
         self._older_seconds = 0.0
         self._next_units: list[Unit] = []
         self._was_rejoined = False
-        self._holes = Holes() if opened.source in UNSTAMPED else None
+        self._holes = Holes() if opened.is_continuous else None
         self._doubted: list[Unit] = []
         self._dropped_bytes = 0  # when the last unit came that was not doubted
         self._is_torn = False

@@ -308,7 +308,7 @@ def test_a_station_that_goes_on_as_something_else_begins_a_run_without_a_gap(tmp
     play(tmp_path, scenario)
 
 
-RADIO = Opened(FileFormat.MP3, "mp3", "icy")
+RADIO = Opened(FileFormat.MP3, "mp3", "icy", is_continuous=True)
 
 
 @pytest.mark.parametrize(("before", "silent"), [(12, 2.5), (0.96, 4.8), (1.92, 4.8)])

@@ -69,6 +69,7 @@ class Case:
     seconds: float = 0.0
     burst_frames: int = 0
     heal: Callable[[Mount], None] = _well
+    capture: str = "auto"
 
 
 FIN = Mount.hang_up
@@ -80,6 +81,8 @@ CASES = {
     "rst-burst": Case(RST, burst_frames=BURST_FRAMES, heal=_nothing),
     "stall": Case(_has(Fault.STALL), 7),
     "drip": Case(_has(Fault.DRIP), 14),
+    "ff-stall": Case(_has(Fault.STALL), 2.5, capture="ffmpeg"),
+    "ff-drip": Case(_has(Fault.DRIP), 5.5, capture="ffmpeg"),
     "slow": Case(_has(Fault.SLOW), 16),
     "silent": Case(_has(Fault.SILENT), 12),
     "slow-head": Case(_has(Fault.SLOW_HEAD), 12),
@@ -220,7 +223,8 @@ def _mounts(station: faulty.Station, noise: Clip) -> dict[str, Mount]:
 def _add(ordeal: Ordeal, station: faulty.Station, mounts: dict[str, Mount], strangers: dict[str, str]) -> None:
     for name, mount in mounts.items():
         url = station.url(name)
-        ordeal.add(name, url.replace("//", f"//me:{CANARY}@") if name == "moved" else url, mount)
+        capture = CASES[name].capture if name in CASES else "auto"
+        ordeal.add(name, url.replace("//", f"//me:{CANARY}@") if name == "moved" else url, mount, capture=capture)
     for name, url in strangers.items():
         ordeal.add(name, url)
 
@@ -296,6 +300,15 @@ def test_a_station_that_starves_us_is_left(story: Story, name: str, reason: GapR
 
     assert track.fell_back(track.failed) - track.failed <= 13.0
     assert reason in {gap.reason for gap in track.later_gaps}
+
+
+@pytest.mark.parametrize("name", ["ff-stall", "ff-drip"])
+def test_a_short_silence_is_a_gap_of_its_length_also_where_ffmpeg_captures(story: Story, name: str) -> None:
+    """A radio has no time stamps to tell of it, and the attempt goes on: only its pace does."""
+    track = story.tracks[name]
+
+    assert track.lost_seconds > 2
+    assert sum(gap.seconds for gap in track.later_gaps) == pytest.approx(track.lost_seconds, abs=0.25)
 
 
 @pytest.mark.parametrize("name", ["silent", "slow-head"])

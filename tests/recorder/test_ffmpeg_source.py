@@ -70,7 +70,9 @@ def test_a_radio_is_opened_read_and_closed(station: Station, noise: Clip, tmp_pa
     assert kinds[0] is Opened
     assert kinds.count(Opened) == kinds.count(Closed) == 1
     assert kinds[-1] is Closed
-    assert events[[type(event) for event in events].index(Opened)] == Opened(FileFormat.MP3, "mp3")
+    assert events[[type(event) for event in events].index(Opened)] == Opened(
+        FileFormat.MP3, "mp3", is_continuous=True
+    )
     assert media(events) in mount.clip
 
 

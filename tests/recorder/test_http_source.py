@@ -89,7 +89,7 @@ def test_a_radio_is_opened_read_and_closed(station: Station, noise: Clip, tmp_pa
 
     kinds = [type(event) for event in events if not isinstance(event, Title)]
     assert (kinds[0], kinds[-1], kinds.count(Closed)) == (Opened, Closed, 1)
-    assert opened(events) == [Opened(FileFormat.MP3, "mp3", "icy")]
+    assert opened(events) == [Opened(FileFormat.MP3, "mp3", "icy", is_continuous=True)]
     assert media(events) in mount.clip
     assert len(mount.connects) == 1
 
@@ -144,7 +144,7 @@ def test_every_dialect_is_spoken(tmp_path: Path, start: str):
     with serving([answer(sample("aac.aac"), "content-type:audio/aacp", start=start)]) as server:
         events = heard(sources(tmp_path, server.authority), server.url)
 
-    assert opened(events) == [Opened(FileFormat.AAC, "aac", "icy")]
+    assert opened(events) == [Opened(FileFormat.AAC, "aac", "icy", is_continuous=True)]
     assert media(events) == sample("aac.aac")
     assert "\r\nIcy-MetaData: 1\r\n" in server.requests[0]
 

@@ -123,7 +123,7 @@ class Attempt:
             await self._wait(self._drawn(network.waits.first_media))
             began = loop.time()
             self._sent = self._live() - round(network.waits.burst / FRAME_SECONDS)
-            yield Opened(FileFormat.MP3, "mp3", "icy")
+            yield Opened(FileFormat.MP3, "mp3", "icy", is_continuous=True)
             while loop.time() - began < FIRST_SECONDS:
                 for event in self.poll():
                     yield event

@@ -32,6 +32,7 @@ ERROR_BYTES: Final = 1 << 18
 BUSY_BYTES: Final = 49_152  # of a pipe that may have room for only 65,536
 MOST_KNOWN: Final = 4096
 PROBE_SECONDS: Final = 12.0
+RADIOS: Final = frozenset({"mp3", "aac"})  # inputs that are nothing but frames
 
 
 @dataclass(slots=True)
@@ -211,7 +212,7 @@ class FfmpegSource:
             return [chunk]
         self._has_media = True
         assert info.format is not None
-        return [Opened(info.format, info.codecs), chunk]
+        return [Opened(info.format, info.codecs, is_continuous=info.container in RADIOS), chunk]
 
     def _read_errors(self, child: Child) -> tuple[int, list[str]]:
         """Take in what ffmpeg has said; how many bytes that were, and the titles in them."""

@@ -140,7 +140,7 @@ class IcySource:
 
     def _opened(self) -> Opened:
         codec = self._constancy.kind.codec
-        return Opened(codec.format, codec.name, "icy")
+        return Opened(codec.format, codec.name, "icy", is_continuous=True)
 
     def _happened(self, data: bytes, titles: list[Title], now: float, left: _Left = NOTHING) -> list[Event]:
         events: list[Event] = [*titles, *self._media(data, now, left)]
