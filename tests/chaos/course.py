@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from streamrec.settings import Settings
 from tests.chaos import epochs, processes, verdict
-from tests.chaos.faults import Undo, begin
+from tests.chaos.faults import Undo, inject
 from tests.chaos.plan import COSTLESS, QUIET_SECONDS, Plan, Step
 from tests.chaos.planted import Watch
 from tests.chaos.processes import DESCRIPTORS, THREADS, Census
@@ -66,22 +66,19 @@ class Course:
     def _in_time(self, began: float) -> None:
         """Each step at its time, and what undoes it at its end."""
         order = count()
-        due: list[tuple[float, int, Done, Step, Undo | None]] = []
+        due: list[tuple[float, int, Step, tuple[Done, Undo] | None]] = []
         for step in self.plan.steps:
-            heapq.heappush(due, (step.at, next(order), Done(step.kind, step.channel, 0.0), step, None))
+            heapq.heappush(due, (step.at, next(order), step, None))
         while due:
-            at, _, done, step, undo = heapq.heappop(due)
+            at, _, step, injected = heapq.heappop(due)
             self._await_moment(began + at)
-            if undo is not None:
-                undo()
-                done.ended = time.time()
-                continue
-            if self._enough.is_set():
-                continue
-            done.began = done.ended = time.time()
-            self.world.done.append(done)
-            heapq.heappush(due, (at + step.seconds, next(order), done, step, begin(self.world, step)))
-            self.watch.processes()
+            if injected is not None:
+                _undo(*injected)
+            elif not self._enough.is_set():
+                injected = inject(self.world, step)
+                if injected is not None:
+                    heapq.heappush(due, (at + step.seconds, next(order), step, injected))
+                self.watch.processes()
         self._await_moment(began + self.plan.seconds)
 
     def _in_turn(self) -> None:
@@ -91,10 +88,7 @@ class Course:
                 return
             self._await_turn(step)
             self._await_moment(time.monotonic() + step.at)
-            done = Done(step.kind, step.channel, time.time())
-            done.ended = done.began
-            self.world.done.append(done)
-            begin(self.world, step)
+            inject(self.world, step)
         if step.kind in COSTLESS:
             self._await_turn(step)  # so that the last one is judged whole
         else:
@@ -117,6 +111,11 @@ class Course:
             return time.monotonic() >= moment or self._enough.is_set()
 
         programs.eventually(has_come, moment - time.monotonic() + 5, "the time has come", every=0.02)
+
+
+def _undo(done: Done, undo: Undo) -> None:
+    undo()
+    done.ended = time.time()
 
 
 def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:

@@ -6,13 +6,14 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
 
 from tests.chaos.plan import KINDS, Step
-from tests.chaos.world import Channel, World
+from tests.chaos.world import Channel, Done, World
 from tests.station.live import Live, LiveFault
 from tests.station.mount import Fault, Mount
 
@@ -24,20 +25,32 @@ def _nothing() -> None:
     """There is nothing to undo."""
 
 
-def begin(world: World, step: Step) -> Undo:
-    """Do it; what undoes it. A thing that is not there (any more) is left alone."""
+def inject(world: World, step: Step) -> tuple[Done, Undo] | None:
+    """Do it and note it, with what undoes it; what cannot be done is counted as left out, and excuses nothing."""
+    done = Done(step.kind, step.channel, time.time())
+    undo = _begun(world, step)
+    if undo is None:
+        world.left_out[step.kind] += 1
+        return None
+    done.ended = done.began
+    world.done.append(done)
+    return done, undo
+
+
+def _begun(world: World, step: Step) -> Undo | None:
+    """What undoes it; None if what it befalls is not there (any more)."""
     scope = KINDS[step.kind].scope
     if step.channel is None:
         return _SCOPES[scope](world, step.kind)
     channel = world.channels[step.channel]
     if channel.is_deleted:
-        return _nothing
+        return None
     if scope == "channel":
         return _channel(world, channel, step.kind)
     mount = channel.mount
     if isinstance(mount, Live):
-        return _hls(mount, step.kind) if scope == "hls" else _nothing
-    return _source(world, mount, step.kind) if scope == "source" else _nothing
+        return _hls(mount, step.kind) if scope == "hls" else None
+    return _source(world, mount, step.kind) if scope == "source" else None
 
 
 # --- the station ------------------------------------------------------------------------------------------
@@ -103,13 +116,15 @@ _RENUMBERED: dict[str, Callable[[Live], None]] = {
 # --- the API ----------------------------------------------------------------------------------------------
 
 
-def _channel(world: World, channel: Channel, kind: str) -> Undo:
+def _channel(world: World, channel: Channel, kind: str) -> Undo | None:
+    if kind in {"move", "create"} and not world.spares:
+        return None
     if kind == "disable":
         world.change(channel, enabled=False)
         return lambda: _enable(world, channel)
     if kind == "rename":
         world.change(channel, name=f"Chaos {channel.number}, renamed")
-    elif kind == "move" and world.spares:
+    elif kind == "move":
         before, after = channel.mount, world.spares.pop(0)
         channel.mounts.append(after)
         world.change(channel, url=world.url(after))
@@ -117,7 +132,7 @@ def _channel(world: World, channel: Channel, kind: str) -> Undo:
     elif kind == "delete":
         channel.is_deleted = True
         world.ask("DELETE", f"/channel/{channel.id}")
-    elif kind == "create" and world.spares:
+    else:
         world.create(world.spares.pop(0))
     return _nothing
 
@@ -130,83 +145,79 @@ def _enable(world: World, channel: Channel) -> None:
 # --- processes --------------------------------------------------------------------------------------------
 
 
-def _recorder(world: World, kind: str) -> Undo:
+_SIGNALS = {
+    "recorder_kill": signal.SIGKILL,
+    "recorder_restart": signal.SIGTERM,
+    "recorder_replace": signal.SIGUSR2,
+}
+
+
+def _recorder(world: World, kind: str) -> Undo | None:
     recorder = world.recorder()
-    if recorder is None:
-        return _nothing
-    if kind == "recorder_kill":
-        recorder.kill()
-    elif kind == "recorder_restart":
-        recorder.terminate()
-    elif kind == "recorder_replace":
-        recorder.send_signal(signal.SIGUSR2)
-    else:
-        return _frozen([recorder])
-    return _nothing
+    found = [recorder] if recorder is not None else []
+    return _sent(found, _SIGNALS[kind]) if kind in _SIGNALS else _frozen(found)
 
 
-def _child(world: World, _: str) -> Undo:
+def _child(world: World, _: str) -> Undo | None:
     """Every ffmpeg that captures a channel is killed."""
     children: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         children = recorder.children() if (recorder := world.recorder()) else []
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            if "ffmpeg" in child.name():
-                child.kill()
-    return _nothing
+    return _sent([child for child in children if "ffmpeg" in _name(child)], signal.SIGKILL)
 
 
-def _database(world: World, kind: str) -> Undo:
-    postmaster = world.postmaster()
-    if postmaster is None:
-        return _nothing
+def _name(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
+        return str(process.name())
+    return ""
+
+
+def _database(world: World, kind: str) -> Undo | None:
+    postmaster = world.postmaster()
+    with suppress(psutil.NoSuchProcess):
+        family = [postmaster, *postmaster.children()] if postmaster is not None else []
         if kind == "backend_kill":
-            backends = [child for child in postmaster.children() if "streamrec" in "".join(child.cmdline())]
-            if backends:
-                backends[0].kill()
-        elif kind == "database_restart":
-            os.kill(postmaster.pid, signal.SIGQUIT)  # immediate: postgres(1)
-        elif kind == "database_kill":
-            _kill([postmaster, *postmaster.children()])
-        elif kind == "database_away":
-            return _away(world, postmaster)
-        else:
-            return _frozen([postmaster, *postmaster.children()])
-    return _nothing
+            return _sent([one for one in family[1:] if "streamrec" in "".join(one.cmdline())][:1], signal.SIGKILL)
+        if kind == "database_restart":
+            return _sent(family[:1], signal.SIGQUIT)  # immediate: postgres(1)
+        if kind == "database_kill":
+            return _sent(family, signal.SIGKILL)
+        return _away(world, family[:1]) if kind == "database_away" else _frozen(family)
+    return None
 
 
-def _away(world: World, postmaster: psutil.Process) -> Undo:
+def _away(world: World, postmasters: list[psutil.Process]) -> Undo | None:
     """Stopped, and not started again: whoever would start it waits for the lock that we hold meanwhile."""
     door = os.open(world.instance.data / "run" / "postgres.lock", os.O_RDWR | os.O_CLOEXEC)
     fcntl.flock(door, fcntl.LOCK_EX)
-    os.kill(postmaster.pid, signal.SIGINT)  # fast: postgres(1)
-    return lambda: os.close(door)
+    if _sent(postmasters, signal.SIGINT) is not None:  # fast: postgres(1)
+        return lambda: os.close(door)
+    os.close(door)
+    return None
 
 
-def _kills(world: World, kind: str) -> Undo:
+def _kills(world: World, kind: str) -> Undo | None:
     """The machine loses its processes at once; whoever keeps them starts them again."""
-    if kind == "all_kill" and (recorder := world.recorder()) is not None:
-        recorder.kill()
-    return _database(world, "database_kill")
+    recorder = _recorder(world, "recorder_kill") if kind == "all_kill" else None
+    return _database(world, "database_kill") or recorder
 
 
-def _kill(processes: list[psutil.Process]) -> None:
+def _sent(processes: list[psutil.Process], number: signal.Signals) -> Undo | None:
+    """Nothing to undo; None if there was nobody to hear it."""
+    heard = 0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.kill()
+            process.send_signal(number)
+            heard += 1
+    return _nothing if heard else None
 
 
-def _frozen(processes: list[psutil.Process]) -> Undo:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.suspend()
+def _frozen(processes: list[psutil.Process]) -> Undo | None:
+    if _sent(processes, signal.SIGSTOP) is None:
+        return None
 
     def resume() -> None:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
+        _sent(processes, signal.SIGCONT)
 
     return resume
 
@@ -214,10 +225,10 @@ def _frozen(processes: list[psutil.Process]) -> Undo:
 # --- the disk ---------------------------------------------------------------------------------------------
 
 
-def _disk(world: World, _: str) -> Undo:
+def _disk(world: World, _: str) -> Undo | None:
     """Full: a file takes what is left. (Read-only cannot be had while files are open: mount(2), EBUSY.)"""
     if not world.archive.is_mount():
-        return _nothing
+        return None
     filler = world.archive / ".filler"
     with suppress(OSError), filler.open("wb", buffering=0) as sink:
         os.posix_fallocate(sink.fileno(), 0, max(1, shutil.disk_usage(world.archive).free - (8 << 20)))

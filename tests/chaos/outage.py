@@ -23,7 +23,7 @@ from tests.chaos import course, faults, processes, verdict
 from tests.chaos.plan import QUIET_SECONDS, Plan, Step
 from tests.chaos.planted import Watch
 from tests.chaos.verdict import Verdict
-from tests.chaos.world import SPARE, Done, World, built, on_air
+from tests.chaos.world import SPARE, World, built, on_air
 from tests.station import programs
 
 SAMPLE_SECONDS = 5.0
@@ -67,10 +67,10 @@ def run(channels: int, minutes: float, folder: Path) -> Verdict:
 
 def _away(world: World, seconds: float) -> dict[str, Any]:
     """Stop the database for so long; what was seen."""
-    done = Done("database_away", None, time.time())
-    world.done.append(done)
     recorder = world.recorder()
-    undo = faults.begin(world, Step(0.0, done.kind, None, seconds))
+    injected = faults.inject(world, Step(0.0, "database_away", None, seconds))
+    assert injected is not None, "there is no database to take away"
+    done, undo = injected
     try:
         samples, answers = _watch(world, time.monotonic() + seconds)
     finally:

@@ -255,6 +255,7 @@ def _counts(world: World, findings: list[Finding]) -> dict[str, Any]:
     return {
         "channels": len(world.channels),
         "faults": dict(Counter(done.kind for done in world.done)),
+        "faults_left_out": dict(world.left_out),
         "files": sum(finding.files for finding in findings),
         "frames": sum(finding.frames for finding in findings),
         "duplicate_frames": sum(finding.duplicates for finding in findings),

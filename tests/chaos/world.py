@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -94,6 +95,8 @@ class World:
     """So many channels, the first ones, are captured by ffmpeg."""
     segment_seconds: int = 5
     done: list[Done] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """How often a kind could not be done, because what it befalls was not there."""
     answers: list[Answer] = field(default_factory=list)
     bodies: Callable[[str], None] = lambda _: None
     """Is told every body that the API answers with."""
