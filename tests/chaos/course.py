@@ -124,12 +124,23 @@ def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:
         witness(world)
         course = Course(world, plan, enough or Event())
         facts = course.play()
-        strays = processes.strays(world)
-        leave(world)
-        world.station.journal.write(folder / "station.jsonl")
-        found = verdict.judge(world, plan.seed, course.watch)
-    found.violations += [*strays, *_grown(facts), *_slow(facts)]
+        try:
+            found = judged(world, plan.seed, course.watch)
+        finally:
+            world.station.journal.write(folder / "station.jsonl")
+    found.violations += [*_grown(facts), *_slow(facts)]
     found.facts |= facts | {"processes": course.census.told()}
+    return found
+
+
+def judged(world: World, seed: int, watch: Watch) -> Verdict:
+    """Disable every channel, judge, and stop the instance: nothing captures any more after either."""
+    strays = processes.strays(world)
+    leave(world)
+    strays += processes.left(world, "for channels that are disabled")
+    found = verdict.judge(world, seed, watch)
+    world.instance.stop()
+    found.violations += [*strays, *processes.left(world, "for an instance that has stopped")]
     return found
 
 

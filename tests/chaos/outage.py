@@ -19,7 +19,7 @@ import psutil
 import psycopg2
 
 from streamrec.settings import Settings
-from tests.chaos import course, faults, processes, verdict
+from tests.chaos import course, faults
 from tests.chaos.plan import QUIET_SECONDS, Plan, Step
 from tests.chaos.planted import Watch
 from tests.chaos.verdict import Verdict
@@ -56,10 +56,7 @@ def run(channels: int, minutes: float, folder: Path) -> Verdict:
         facts = _away(world, plan.seconds)
         facts["before"] = before._asdict()
         course.heal(world)
-        strays = processes.strays(world)
-        course.leave(world)
-        found = verdict.judge(world, plan.seed, watch)
-    found.violations += strays
+        found = course.judged(world, plan.seed, watch)
     found.violations += [f"{seconds} s were lost ({why})" for why, seconds in found.facts["lost_seconds"].items()]
     found.facts |= {"minutes": minutes, "outage": facts}
     return found

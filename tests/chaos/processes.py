@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import psutil
 
+from streamrec.media.process import started
 from streamrec.recorder.worker import DISK_THREADS, WAITING_THREADS
 from tests.chaos.world import World
 from tests.e2e import door
@@ -19,6 +21,7 @@ WARM_SECONDS = 120.0  # of a process's life, before its memory is watched
 WATCHED_SECONDS = 300.0  # that it must be watched for, before a slope is told
 SAMPLE_SECONDS = 10.0
 REAPING_SECONDS = 5.0  # that a parent may be busy otherwise
+T = TypeVar("T")
 
 
 class Sample(NamedTuple):
@@ -103,29 +106,67 @@ def threads(world: World) -> int:
 
 def strays(world: World) -> list[str]:
     """Processes that are none of the instance's: dead ones that nobody waited for, captures without a recorder."""
+    captured = captures(world)  # before the recorders' children: what begins meanwhile is no stray
     up = psutil.Process(world.instance.process.pid)
-    dead = [f"{one.pid} is a zombie" for one in _unreaped([up, *up.children(recursive=True)])]
+    family = [up, *up.children(recursive=True)]
+    dead = _lasting(lambda: [one.pid for one in family if _is_zombie(one)])
     recorders = world.instance.recorders()
     many = [f"{len(recorders)} recorders run"] if len(recorders) != 1 else []
     mine = {child.pid for one in recorders for child in one.children(recursive=True)}
-    return [*dead, *many, *(f"{pid} captures without a recorder" for pid in _captures(world) if pid not in mine)]
+    stray = [pid for pid in captured if pid not in mine and started(pid)]
+    return [
+        *(f"{pid} is a zombie" for pid in dead),
+        *many,
+        *(f"{pid} captures without a recorder" for pid in stray),
+    ]
 
 
-def _unreaped(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those whose end nobody asks for within REAPING_SECONDS."""
+def left(world: World, whom: str) -> list[str]:
+    """What captures still, though nothing is to be captured `whom`."""
+    return [f"{pid} still captures {whom}" for pid in _lasting(lambda: captures(world))]
+
+
+def captures(world: World) -> list[int]:
+    """Every ffmpeg that names this run's station or talks to it, and every child that a recorder has noted.
+
+    Whoever their parents are, and whether these live.
+    """
+    mounts = world.station.mounts.values()
+    ports = {world.station.port, world.origin.port, *(mount.door for mount in mounts)}
+    found = set(_noted(world.instance.data / "run" / "children"))
+    for one in psutil.process_iter(["name"]):
+        if "ffmpeg" in (one.info["name"] or "") and _is_at(one, ports):
+            found.add(one.pid)
+    return sorted(found)
+
+
+def _is_at(process: psutil.Process, ports: set[int]) -> bool:
+    """Whether its arguments have an address at one of these ports, or it has a connection there."""
+    try:
+        arguments = " ".join(process.cmdline())
+        there = {one.raddr.port for one in process.net_connections("inet") if one.raddr}
+    except psutil.Error:
+        return False
+    return bool(there & ports) or any(f"//127.0.0.1:{port}/" in arguments for port in ports)
+
+
+def _noted(folder: Path) -> Iterator[int]:
+    """The children in `run/children` that live; `streamrec.media.process` notes them."""
+    for entry in folder.glob("[0-9]*"):
+        try:
+            pid, words = int(entry.name), entry.read_text().split()
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile
+        if words and started(pid) == words[-1]:
+            yield pid
+
+
+def _lasting(look: Callable[[], list[T]]) -> list[T]:
+    """What is still found after REAPING_SECONDS; nothing as soon as nothing is."""
     until = time.monotonic() + REAPING_SECONDS
-    found = [each for each in processes if _is_zombie(each)]
-    while found and time.monotonic() < until:
+    while (found := look()) and time.monotonic() < until:
         time.sleep(0.05)
-        found = [each for each in found if _is_zombie(each)]
     return found
-
-
-def _captures(world: World) -> Iterator[int]:
-    for one in psutil.process_iter(["name", "cmdline"]):
-        arguments = " ".join(one.info["cmdline"] or [])
-        if "ffmpeg" in (one.info["name"] or "") and str(world.instance.data) in arguments:
-            yield one.pid
 
 
 def _is_zombie(process: psutil.Process) -> bool:
