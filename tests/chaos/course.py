@@ -12,7 +12,7 @@ from threading import Event
 import sqlalchemy as sa
 
 from streamrec.settings import Settings
-from tests.chaos import epochs, processes, verdict
+from tests.chaos import epochs, parts, processes, verdict
 from tests.chaos.faults import Undo, inject
 from tests.chaos.plan import COSTLESS, QUIET_SECONDS, Plan, Step
 from tests.chaos.planted import Watch
@@ -135,12 +135,14 @@ def run(plan: Plan, folder: Path, enough: Event | None = None) -> Verdict:
 
 def judged(world: World, seed: int, watch: Watch) -> Verdict:
     """Disable every channel, judge, and stop the instance: nothing captures any more after either."""
-    strays = processes.strays(world)
+    longest = world.segment_seconds + parts.SLACK_SECONDS
+    before = [*processes.strays(world), *parts.old(world.archive, longest)]
     leave(world)
-    strays += processes.left(world, "for channels that are disabled")
+    before += processes.left(world, "for channels that are disabled")
+    before += parts.abandoned(world.archive, longest)
     found = verdict.judge(world, seed, watch)
     world.instance.stop()
-    found.violations += [*strays, *processes.left(world, "for an instance that has stopped")]
+    found.violations += [*before, *processes.left(world, "for an instance that has stopped")]
     return found
 
 
