@@ -19,6 +19,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     instance = Tested(tmp_path, [])
     with faulty.running() as station:
         mount = station.add("m0", Numbered(0), burst_frames=0, own_door=True)
-        channel = Channel(0, 1, [mount], {"capture": "auto"})
+        channel = Channel(0, 1, [mount], {"capture": "auto", "keyname": "chaos-0000"})
         yield World(instance, station, hls.Origin(), [channel], [], tmp_path / "data" / "archive")
     instance.client.close()

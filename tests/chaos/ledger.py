@@ -108,7 +108,7 @@ class Ledger:
             return None
         elif jump > 1 and self._is_seam(one, two):
             self.found.seam_frames += jump - 1
-        elif jump > 1 and (jump > 1 + TORN_FRAMES or not self._is_spoiled(one.mount)):
+        elif jump > 1 and (jump > 1 + TORN_FRAMES or not is_spoiled(self._mounts[one.mount])):
             self._wrong(
                 f"{self._name(two.file)}: {jump - 1} frames are missing after {one.frame}, and no gap says so"
             )
@@ -133,12 +133,6 @@ class Ledger:
         if isinstance(mount, Live):
             return two.frame % mount.programme.segment_frames == 0
         return mount.journal.has_begun_within(mount.name, one.frame + 2, two.frame)
-
-    def _is_spoiled(self, mount: int) -> bool:
-        """Whether the mount ever sent what was no frame of its own."""
-        name = self._mounts[mount].name
-        events = self._mounts[mount].journal.of(name, "flip", "spoiled", "fault")
-        return any(event.what != "fault" or event.facts["fault"] == "GARBAGE" for event in events)
 
     def _between(self, before: int, after: int) -> list[Coverage]:
         """The gaps that lie between two files."""
@@ -175,7 +169,7 @@ class Ledger:
         firsts = [(mount, content.places[0]) for mount, content in enumerate(by_mount) if content.places]
         known = [(mount, place) for mount, place in firsts if place is not None]
         if not known:
-            if not any(self._is_spoiled(mount) for mount in range(len(self._mounts))):
+            if not any(map(is_spoiled, self._mounts)):
                 self._wrong(f"{self._name(number)} begins with what this channel's station never sent")
             return
         mount, place = known[0]
@@ -189,6 +183,12 @@ class Ledger:
 
     def _wrong(self, text: str) -> None:
         self.found.wrong(f"channel {self._channel.number}: {text}")
+
+
+def is_spoiled(mount: OnAir) -> bool:
+    """Whether it ever sent what was no frame of its own."""
+    events = mount.journal.of(mount.name, "flip", "spoiled", "fault")
+    return any(event.what != "fault" or event.facts["fault"] == "GARBAGE" for event in events)
 
 
 def _read(mounts: list[OnAir], path: Path) -> list[Content]:

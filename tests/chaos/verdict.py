@@ -21,7 +21,7 @@ from streamrec.framing import framer_for
 from streamrec.models import Coverage, CoverageKind, EnabledPeriod, FileFormat, GapReason, Recording
 from streamrec.settings import PROJECT, Settings
 from tests.chaos import coverage, epochs
-from tests.chaos.ledger import Finding, Ledger
+from tests.chaos.ledger import Finding, Ledger, is_spoiled
 from tests.chaos.plan import COSTLESS, KINDS
 from tests.chaos.planted import Watch
 from tests.chaos.world import Channel, Done, World
@@ -31,7 +31,6 @@ from tests.station.live import WINDOW, Live
 DECODED = 20  # files of each kind that ffmpeg decodes; all are framed
 SLACK_SECONDS = 0.5
 AWAY_SECONDS = 30.0  # after a fault of the database, in which a request may still be refused
-SPOILING = {"flips", "garbage", "page", "torn"}  # such a station's own frames do not decode
 MUTE = {"stall", "drip", "silent", "slow_head", "shut", "denied", "busy", "web_page", "garbage"}
 """While these last, a radio without a burst sends nothing that it does not lose."""
 LEAST_MUTE_SECONDS = 1.5
@@ -69,7 +68,9 @@ def judge(world: World, seed: int, watch: Watch) -> Verdict:
         covered = coverage.measured(session, world)
     for finding in findings.values():
         verdict.violations += finding.violations
-    verdict.violations += [*_undecodable(world), *_unexplained(world, outages), *_unfelt(world, outages)]
+    decoded = _decoded(world)
+    verdict.violations += [f"{name} does not decode: {text}" for name, text in decoded.items() if text]
+    verdict.violations += [*_unexplained(world, outages), *_unfelt(world, outages)]
     verdict.violations += [*_bad_answers(world), *_broken_promises(world)]
     watch.processes()
     watch.files()
@@ -79,6 +80,7 @@ def judge(world: World, seed: int, watch: Watch) -> Verdict:
     verdict.facts |= _counts(world, list(findings.values())) | {"recovery_seconds": _recoveries(world, outages)}
     verdict.facts |= {"coverage": covered, "looked_for_credentials": dict(watch.looked_at)}
     verdict.facts |= {"epochs_witnessed": witnessed}
+    verdict.facts |= {"decoded": dict(Counter(Path(name).suffix for name in decoded))}
     return verdict
 
 
@@ -143,14 +145,16 @@ def _gaps(session: Session, channel: Channel) -> Sequence[Coverage]:
     return session.scalars(statement.order_by(Coverage.start_time)).all()
 
 
-def _undecodable(world: World) -> list[str]:
-    """What ffmpeg says of a sample, evenly over the whole archive."""
-    is_spoiled = any(done.kind in SPOILING for done in world.done)
-    found: list[str] = []
-    for suffix in ("ts",) if is_spoiled else ("mp3", "aac", "ts"):
-        files = [path for path in sorted(world.archive.rglob(f"*.{suffix}")) if _plays_alone(path)]
-        told = {path.name: clips.decode_errors(path) for path in files[:: max(1, len(files) // DECODED)]}
-        found += [f"{name} does not decode: {text}" for name, text in told.items() if text]
+def _decoded(world: World) -> dict[str, str]:
+    """What ffmpeg says of DECODED files of each kind, evenly over all whose stations sent nothing but frames."""
+    whole = [channel for channel in world.channels if not any(map(is_spoiled, channel.mounts))]
+    folders = [world.archive / str(channel.promised["keyname"]) for channel in whole]
+    found: dict[str, str] = {}
+    for suffix in ("mp3", "aac", "ts"):
+        files = sorted(path for folder in folders for path in folder.rglob(f"*.{suffix}") if _plays_alone(path))
+        count = min(DECODED, len(files))
+        sample = [files[number * len(files) // count] for number in range(count)]
+        found |= {path.relative_to(world.archive).as_posix(): clips.decode_errors(path) for path in sample}
     return found
 
 
