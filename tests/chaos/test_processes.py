@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from streamrec.media.process import started
-from tests.chaos import processes
+from tests.chaos import course, processes
 from tests.chaos.world import World
 from tests.station import faulty, programs
 from tests.station.numbered import Numbered
@@ -166,3 +166,20 @@ def test_another_number_of_recorders_than_one_is_found(world: World, start: Star
     put_up(start, world, recorders=count)
 
     assert processes.strays(world) == [f"{count} recorders run"]
+
+
+# --- I10
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("descriptors", processes.DESCRIPTORS), ("threads", processes.THREADS)]
+)
+def test_a_recorder_that_has_more_than_it_may_come_to_is_found(name: str, most: int) -> None:
+    facts: dict[str, object] = {each: {"before": 40, "after": 40} for each in ("descriptors", "threads")}
+    facts[name] = {"before": 40, "after": 41 + most}
+
+    assert course._grown(facts) == [f"the recorder has {41 + most} {name} beside its captures', 40 at first"]
+
+
+def test_a_recorder_that_has_what_it_had_is_right() -> None:
+    assert course._grown({each: {"before": 40, "after": 41} for each in ("descriptors", "threads")}) == []
