@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -18,6 +19,9 @@ from streamrec.recorder.fetch.dial import Resolver
 from streamrec.recorder.fetch.errors import Refused
 from streamrec.recorder.fetch.redirects import Trail
 from streamrec.recorder.fetch.request import get
+from streamrec.recorder.gate import IN_FLIGHT
+from streamrec.recorder.limits import Threads
+from streamrec.recorder.worker import WAITING_THREADS
 from tests.fakes import FakeClock
 from tests.station import programs
 from tests.station.scripted import TLS, End, Script, answer, redirect, serving
@@ -189,3 +193,26 @@ def test_the_last_good_answer_serves_for_an_hour_while_dns_fails():
 
     first, second = ("192.0.1.1",), ("192.0.1.2",)
     assert asyncio.run(scenario()) == [first, first, second, second, GapReason.DNS]
+
+
+def test_a_name_that_is_slow_to_resolve_keeps_no_other_waiting():
+    """Nor does it matter that eight attempts wait for it."""
+    answered = threading.Event()
+
+    def resolve(host: str) -> list[str]:
+        if host == "slow.example":
+            answered.wait(10)
+        return ["192.0.1.1"]
+
+    async def scenario() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(Threads(WAITING_THREADS))
+        resolver = Resolver(SystemClock(), resolve=resolve)
+        slow = [asyncio.create_task(resolver.addresses("slow.example", 80)) for _ in range(IN_FLIGHT)]
+        await resolver.addresses("station.example", 80)
+        is_alone = not any(task.done() for task in slow)
+        answered.set()
+        await asyncio.gather(*slow)
+        return is_alone
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 15))
