@@ -1,4 +1,4 @@
-"""What the machine does to a recorder: F36, F43, F44, F48, F51 to F54 and F61 of the fault catalogue.
+"""What the machine does to a recorder: F36, F40, F41, F43, F44, F48, F51 to F54, F61, F62 of the fault catalogue.
 
 One recorder captures while one thing after the other goes wrong around it. Each test then states one claim.
 """
@@ -25,11 +25,13 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.orm import Session
 
 from streamrec import audit
+from streamrec.media.process import GRACE_SECONDS
 from streamrec.models import Capture, CaptureState, GapReason
 from streamrec.settings import Settings
 from tests import privileges
 from tests.recorder.ordeal import Gap, Ordeal
 from tests.station import faulty, programs, proxy
+from tests.station.clips import MP3_FRAME_SECONDS
 from tests.station.content import missing
 from tests.station.numbered import Numbered
 
@@ -227,6 +229,11 @@ def _befall(story: Story, pid: int, station: faulty.Station, network: proxy.Prox
     settings = story.ordeal.settings
     children = settings.run_dir / "children"
     starve = folder / "starve"
+    for name, number in (("killed", signal.SIGKILL), ("hung", signal.SIGSTOP)):
+        with story.time(name):
+            _end_child(children, number)
+        story.ordeal.await_running(["child"])
+        pause(4)  # it is known where it goes on, and at what pace
     with story.time("memory"):
         starve.touch()
         (child,) = children.iterdir()
@@ -269,6 +276,14 @@ def _befall(story: Story, pid: int, station: faulty.Station, network: proxy.Prox
         pause(7)
 
 
+def _end_child(children: Path, number: signal.Signals) -> None:
+    """Send the only child a signal, and wait until it is gone and another there."""
+    (child,) = children.iterdir()
+    os.kill(int(child.name), number)
+    programs.eventually(lambda: not psutil.pid_exists(int(child.name)), 20, "it is gone")
+    programs.eventually(lambda: list(children.iterdir()), 10, "there is another")
+
+
 def _running(story: Story, names: Sequence[str]) -> int:
     ids = [story.ordeal.tracks[name].channel_id for name in names]
     running = sa.select(sa.func.count()).where(Capture.channel_id.in_(ids), Capture.state == CaptureState.RUNNING)
@@ -292,12 +307,40 @@ def test_no_frame_is_lost_while_the_disk_works(story: Story, name: str) -> None:
     assert track.places == sorted(set(track.places))
 
 
+def test_a_killed_child_costs_a_second_at_most(story: Story) -> None:
+    """F40: of a radio whose station has no burst to make it good; one gap, as long as what is lost."""
+    since, until = (story.moments[name].began for name in ("killed", "hung"))
+    lost = story.lost_frames("child", since - 1, until - 1) * MP3_FRAME_SECONDS
+    (gap,) = story.gaps("child", "killed", before=1.0)
+
+    assert 0 < lost <= 1.0
+    assert gap.reason is GapReason.CAPTURE_CRASHED
+    assert gap.seconds == pytest.approx(lost, abs=0.05)
+
+
+def test_a_child_that_hangs_is_noticed_within_five_seconds_and_replaced(story: Story) -> None:
+    """F41: SIGSTOP while it captures; it has its time to leave, and is killed."""
+    began = story.moments["hung"].began
+    (gap,) = story.gaps("child", "hung", before=1.0)
+
+    assert story.ordeal.tracks["child"].fell_back(began) - began <= 5.0 + GRACE_SECONDS
+    assert gap.reason is GapReason.STALLED
+    assert gap.end_time.timestamp() <= story.moments["hung"].ended + CAP_SECONDS + 1.0
+
+
 def test_a_child_without_memory_is_started_until_it_has_some(story: Story) -> None:
     """F43: one gap that names the crash, over when there is memory, but for the wait of the latest attempt."""
-    (gap,) = story.gaps("child", "memory")
+    (gap,) = story.gaps("child", "memory", before=1.0)
 
     assert gap.reason is GapReason.CAPTURE_CRASHED
     assert gap.end_time.timestamp() <= story.moments["memory"].ended + CAP_SECONDS + START_SECONDS
+
+
+def test_the_spools_disk_was_full(story: Story) -> None:
+    """F51: else it was no trial that no frame was lost."""
+    privileges.needed("to mount a small disk for the spool")
+    moments = story.moments["spool full"]
+    assert moments.ended - moments.began >= FILE_SECONDS
 
 
 def test_a_child_that_talks_without_end_is_recorded_all_the_same(story: Story) -> None:

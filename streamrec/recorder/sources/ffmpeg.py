@@ -202,6 +202,7 @@ class FfmpegSource:
             if self._is_closing and deadline is None:
                 deadline = self._clock.monotonic() + GRACE_SECONDS
             await self._clock.sleep(self._tick(len(data or b""), said))
+        child.kill()  # it had its time to leave
 
     def _media(self, data: bytes, info: MediaInfo) -> list[Event]:
         self._report.recover()

@@ -140,6 +140,7 @@ class PipeSource:
             if deadline is None and not self._pending:
                 tick = TICK_SECONDS if received_at - began > 3.0 else FIRST_TICK_SECONDS
                 await self._stream.alarm.wait((loop.time() // tick + 1) * tick)
+        child.kill()  # it had its time to leave
 
     def _listen(self, child: Child) -> list[Title]:
         """The titles in what ffmpeg has said."""
