@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,13 @@ class Fleet:
     def log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
 
-    def add(self, count: int, clip: Clip, **changes: object) -> list[int]:
+    def add(self, count: int, clip: Clip, *, burst_frames: int = BURST_FRAMES, **changes: object) -> list[int]:
         """Channels on the station, five seconds a file."""
-        return [self._add(f"mount{n}", f"keyname-{n:02}", clip, changes) for n in range(count)]
+        for n in range(count):
+            self._station.add(f"mount{n}", clip, burst_frames=burst_frames)
+        return [self._add(f"mount{n}", f"keyname-{n:02}", changes) for n in range(count)]
 
-    def _add(self, mount: str, keyname: str, clip: Clip, changes: dict[str, object]) -> int:
-        self._station.add(mount, clip, burst_frames=BURST_FRAMES)
+    def _add(self, mount: str, keyname: str, changes: dict[str, object]) -> int:
         url = self._station.url(mount)
         body = fields(url=url, keyname=keyname, segment_seconds=5, **changes)
         draft = checked(body, resolve=lambda host: [], allow=[url.split("/")[2]])
@@ -118,9 +120,11 @@ class Fleet:
         rows = sa.select(sa.func.count()).where(Recording.channel_id == channel_id)
         return self.value(rows if epoch is None else rows.where(Recording.epoch == epoch))
 
-    def frames(self, channel_id: int, clip: Clip, *, data: str = "data") -> list[int]:
-        """The numbers of the station's frames that are in the archive, in its order."""
+    def frames(self, channel_id: int, clip: Clip, *, data: str = "data", epoch: int | None = None) -> list[int]:
+        """The numbers of the station's frames that are in the archive, in its order; of all epochs, or of one."""
         paths = sa.select(Recording.path).where(Recording.channel_id == channel_id).order_by(Recording.start_time)
+        if epoch is not None:
+            paths = paths.where(Recording.epoch == epoch)
         with db.Session.begin() as session:
             files = [self.data(data) / "archive" / path for path in session.scalars(paths)]
         return [number for file in files for number in clips.numbered(clips.frame_hashes(file), clip)]
@@ -131,6 +135,13 @@ class Fleet:
         with db.Session.begin() as session:
             found = session.scalars(rows.order_by(Coverage.start_time)).all()
         return [(gap.reason.value, (gap.end_time - gap.start_time).total_seconds()) for gap in found]
+
+    def latest_gap(self, channel_id: int) -> tuple[datetime, datetime]:
+        """The bounds of the last one."""
+        rows = sa.select(Coverage).where(Coverage.channel_id == channel_id, Coverage.kind == CoverageKind.GAP)
+        with db.Session.begin() as session:
+            gap = session.scalars(rows.order_by(Coverage.start_time.desc()).limit(1)).one()
+        return gap.start_time, gap.end_time
 
     def rows(self, channel_id: int) -> list[str]:
         """All that is told of a channel, to be read when a test fails."""

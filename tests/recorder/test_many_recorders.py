@@ -17,6 +17,7 @@ from tests.station.clips import Clip
 from tests.station.faulty import Station
 
 TAKEOVER_SECONDS = 8.0
+NEAR_SECONDS = 0.25  # of a gap's bounds
 
 
 @pytest.fixture
@@ -84,6 +85,29 @@ def test_a_killed_recorders_channels_are_taken_over_in_time_by_another_machine(f
     print(f"kill -9: claimed after {held:.2f} s, recording after {took:.2f} s")
     assert took < TAKEOVER_SECONDS
     assert fleet.unaccounted_seconds(channel_id) == 0
+
+
+def test_the_gap_of_a_takeover_lies_between_the_frames_that_the_two_have(
+    fleet: Fleet, station: Station, noise: Clip
+):
+    """By the station's own stamps: from what has a row of the first's, which is gone with its disk, on."""
+    (channel_id,) = fleet.add(1, noise, burst_frames=0)
+    mount = station.mounts["/mount0"]
+    with fleet.recorder("first", data="one") as first:
+        fleet.wait(lambda: fleet.recordings(channel_id), "it is recorded")
+        with fleet.recorder("second", data="two"):
+            fleet.wait(lambda: len(fleet.shares()) == 2, "the second is there")
+            first.kill()
+            fleet.wait(lambda: fleet.recordings(channel_id, epoch=2), "the second records", 30)
+
+    last = fleet.frames(channel_id, noise, data="one", epoch=1)[-1]
+    next_one = fleet.frames(channel_id, noise, data="two", epoch=2)[0]
+    begins, ends = fleet.latest_gap(channel_id)
+    off = [
+        (told - on_air).total_seconds()
+        for told, on_air in ((begins, mount.on_air(last + 1)), (ends, mount.on_air(next_one)))
+    ]
+    assert max(map(abs, off)) <= NEAR_SECONDS
 
 
 def test_on_the_same_machine_the_spool_tells_at_once_that_the_other_is_dead(fleet: Fleet, noise: Clip):
