@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 import pytest
 
 from tests.sim import virtual
 from tests.sim.figures import Outcome, peak
-from tests.sim.scenarios import SCENARIOS, play
+from tests.sim.scenarios import QUIET_SECONDS, SCENARIOS, play
 from tests.sim.virtual import RUNNING_AS, Process, VirtualLoop
 from tests.sim.world import Plan, World
 
@@ -89,6 +90,25 @@ def test_an_outage_of_all_stations_is_one_gap_a_channel_and_their_return_no_stor
     assert outcome.counts["gaps"] == SMALL.channels
     assert outcome.peaks["attempts"]["recorder"] <= 60
     assert told_once(outcome)
+
+
+@pytest.mark.parametrize("state", ["refuses", "404", "silent"])
+def test_fifty_channels_of_a_dead_host_are_a_line_each_at_first_and_then_one_a_minute_in_all(state: str) -> None:
+    lines: list[tuple[int, str]] = []
+
+    async def dead(world: World, _: Outcome) -> None:
+        await world.begin()
+        await asyncio.sleep(QUIET_SECONDS)
+        died = world.loop.time()
+        world.network.fail(*world.network.hosts.values(), state)
+        await asyncio.sleep(4 * 60)
+        lines.extend((int((line.at - died) // 60), line.event) for line in world.lines if line.at >= died)
+
+    play(dead, Plan(channels=50, recorders=1, hosts=1), 1)
+
+    minutes = Counter(lines)
+    assert [minutes.pop((minute, "a host brings no media")) for minute in range(4)] == [1, 1, 1, 1]
+    assert minutes == {(0, "capture moved"): 50}
 
 
 def test_the_same_seed_is_the_same_course_and_another_is_not():
