@@ -20,7 +20,7 @@ SPARE_SECONDS = 60
 
 
 @click.command()
-@click.option("--channels", default=20, show_default=True, type=click.IntRange(1, 500), help="Captures a method.")
+@click.option("--channels", default=20, show_default=True, type=click.IntRange(1, 1000), help="Captures a method.")
 @click.option("--seconds", default=20, show_default=True, type=click.IntRange(5), help="Length of a window.")
 @click.option(
     "--windows", default=3, show_default=True, type=click.IntRange(3), help="How many, one after another."

@@ -111,6 +111,7 @@ def _streamrec(source: Source, channels: int, folder: Path) -> Iterator[list[Met
         "STREAMREC_DATA_DIR": str(folder / "data"),
         "STREAMREC_EGRESS_ALLOW": source.authority,
         "STREAMREC_AUTH": "open",
+        "STREAMREC_RECORDER_CAPACITY": str(max(500, channels)),
         "SSL_CERT_FILE": str(TLS / "authority.pem"),
     }
     command = [sys.executable, "-m", "streamrec", "up"]

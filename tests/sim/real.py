@@ -80,7 +80,7 @@ class Measured:
 class Site:
     """A running fleet and its station."""
 
-    def __init__(self, stack: ExitStack, folder: Path, channels: int) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, channels: int, hosts: int = HOSTS) -> None:
         self.count = channels
         self._stack = stack
         self._folder = folder
@@ -92,8 +92,8 @@ class Site:
         stack.callback(self.engine.dispose)
         schema.upgrade(self.engine)
         self.station = stack.enter_context(faulty.running())
-        self.doors = [self._mount(f"door{number}", number, own_door=True) for number in range(HOSTS)]
-        self.radios = [self._mount(f"m{number}", HOSTS + number) for number in range(channels)]
+        self.doors = [self._mount(f"door{number}", number, own_door=True) for number in range(hosts)]
+        self.radios = [self._mount(f"m{number}", hosts + number) for number in range(channels)]
         self.fleet = Fleet(self._settings, self.station, folder)
         self._names = count()
         self.recorders: dict[int, tuple[subprocess.Popen[bytes], AbstractContextManager[Any]]] = {}
@@ -115,7 +115,7 @@ class Site:
         """All in one transaction."""
         with db.Session.begin() as session:
             for number in numbers:
-                url = f"http://127.0.0.1:{self.doors[number % HOSTS].door}/m{number}"
+                url = f"http://127.0.0.1:{self.doors[number % len(self.doors)].door}/m{number}"
                 body = fields(url=url, keyname=f"radio{number:05}", segment_seconds=SEGMENT_SECONDS)
                 channels.create(session, checked(body, resolve=lambda _host: [], allow=[url.split("/")[2]]))
 

@@ -18,7 +18,7 @@ from tests.station.clips import Clip
 _PASSWORD = "hackme"
 _CONFIG = """
 <icecast>
-  <limits><clients>2000</clients><sources>20</sources><burst-size>{burst}</burst-size>
+  <limits><clients>4000</clients><sources>20</sources><burst-size>{burst}</burst-size>
     <source-timeout>5</source-timeout></limits>
   <authentication><source-password>{password}</source-password><admin-user>admin</admin-user>
     <admin-password>{password}</admin-password></authentication>
