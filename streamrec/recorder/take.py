@@ -11,7 +11,7 @@ from uuid import uuid4
 from streamrec.framing import framer_for, split
 from streamrec.framing.units import FLICKS, Framer, Unit
 from streamrec.models import GapReason
-from streamrec.recorder.arrivals import arrived
+from streamrec.recorder.arrivals import arrived, framed_late
 from streamrec.recorder.events import Chunk, Opened
 from streamrec.recorder.facts import RunStarted, SegmentClosed
 from streamrec.recorder.holes import Holes
@@ -32,7 +32,6 @@ WINDOW_EARLY: Final = timedelta(seconds=0.5)  # by which a window's clock may be
 JUST_NOW: Final = timedelta(seconds=0.5)
 LARGEST_LAG: Final = 30.0  # s, of one server of a station behind another
 LARGEST_STEP: Final = timedelta(seconds=1)  # of the wall clock
-FRAMED_LATE: Final = 1  # frames that are known as such only once the next one begins: it came before the silence
 LARGEST_HOLE: Final = FLICKS // 2  # in the stream's own timestamps; a smaller one is steered away
 
 
@@ -168,8 +167,8 @@ class Take:
         units, self._doubted, self._dropped_bytes = self._doubted, [], self._framer.dropped
         if not self._holes.lost_seconds:
             return units
-        before = 0 if self._is_torn else FRAMED_LATE
-        units[:1] = split(self._opened.format, units[0])
+        units = [frame for unit in units for frame in split(self._opened.format, unit)]
+        before = 0 if self._is_torn else framed_late(self._opened, units)
         self.left_out_seconds, self._next_units = self._holes.lost_seconds, units[before:]
         return units[:before]
 

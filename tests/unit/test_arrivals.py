@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from streamrec.framing import framer_for
-from streamrec.framing.units import FLICKS
+from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat
-from streamrec.recorder.arrivals import arrived
-from streamrec.recorder.events import Chunk
+from streamrec.recorder.arrivals import arrived, framed_late
+from streamrec.recorder.events import Chunk, Opened
 from tests import samples
 
 SECOND = 16_000  # bytes
@@ -41,3 +43,18 @@ def test_nothing_is_lost_or_doubled_for_being_looked_at_twice() -> None:
 
     assert [*units, *goes_on.flush()] == [*plain.feed(data), *plain.flush()]
     assert goes_on.dropped == plain.dropped
+
+
+@pytest.mark.parametrize(
+    ("opened", "size", "late"),
+    [
+        (Opened(FileFormat.MP3, "mp3", "icy"), 384, 1),
+        (Opened(FileFormat.AAC, "aac", "ffmpeg"), 384, 1),
+        (Opened(FileFormat.MP3, "mp3", "ffmpeg"), 1044, 2),
+        (Opened(FileFormat.MP3, "mp3", "ffmpeg"), 384, 4),
+        (Opened(FileFormat.MP3, "mp3", "ffmpeg"), 24, 6),
+    ],
+)
+def test_what_an_ffmpeg_keeps_of_an_mp3_came_before_the_silence(opened: Opened, size: int, late: int) -> None:
+    """A kilobyte, and the frame that our own framer keeps; whoever reads for himself keeps that one only."""
+    assert framed_late(opened, [Unit(bytes(size), FLICKS // 40, True)] * 20) == late
