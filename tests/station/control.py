@@ -4,29 +4,35 @@
 `{"mount": "m0", "fault": "STALL"}` (null heals), `POST /hang_up` `{"mount": "m0", "reset": true}`, `POST /title`
 `{"mount": "m0", "title": "..."}`, `POST /shut` and `POST /reopen` `{"mount": "m0"}`, `POST /refuse`
 `{"mount": "m0", "status": "503 Service Unavailable", "headers": {"Retry-After": "7"}, "body": ""}`.
+
+A presentation of HLS is a mount, too: `POST /fault` `{"mount": "l0", "fault": "FROZEN"}`, and `POST /reset`,
+`/jump`, `/step_back` and `/break_off` `{"mount": "l0"}`, see `tests.station.live`.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.station.faulty import Station
+from tests.station.hls import Origin
+from tests.station.live import Live, LiveFault
 from tests.station.mount import Fault, Mount, Refusal
 
 
 class _Handler(BaseHTTPRequestHandler):
     station: Station
+    origin: Origin | None
+    lives: Mapping[str, Live]
 
     def do_GET(self) -> None:
         if self.path == "/mounts":
-            urls = {mount.name: self.station.url(mount.name) for mount in self.station.mounts.values()}
-            self._answer(200, json.dumps(urls))
+            self._answer(200, json.dumps(self._urls()))
         elif self.path == "/journal":
             journal = self.station.journal
             rows = [*map(asdict, list(journal.events)), *map(asdict, list(journal.stretches))]
@@ -34,10 +40,19 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, "")
 
+    def _urls(self) -> dict[str, str]:
+        urls = {mount.name: self.station.url(mount.name) for mount in self.station.mounts.values()}
+        if self.origin is not None:
+            urls |= {name: self.origin.url(f"{name}/live.m3u8") for name in self.lives}
+        return urls
+
     def do_POST(self) -> None:
         try:
             order = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            _obey(self.station, self.path, self.station.mounts[f"/{order['mount']}"], order)
+            if order["mount"] in self.lives:
+                _obey_live(self.path, self.lives[order["mount"]], order)
+            else:
+                _obey(self.station, self.path, self.station.mounts[f"/{order['mount']}"], order)
         except (KeyError, ValueError, TypeError) as error:
             self._answer(400, str(error))
         else:
@@ -66,6 +81,18 @@ def _obey(station: Station, path: str, mount: Mount, order: dict[str, Any]) -> N
     commands[path]()
 
 
+def _obey_live(path: str, live: Live, order: dict[str, Any]) -> None:
+    """Raises KeyError for what is no command."""
+    commands = {
+        "/fault": lambda: setattr(live, "fault", LiveFault[order["fault"]] if order["fault"] else None),
+        "/reset": live.reset,
+        "/jump": live.jump,
+        "/step_back": live.step_back,
+        "/break_off": live.break_off,
+    }
+    commands[path]()
+
+
 def _refuse(mount: Mount, order: dict[str, Any]) -> None:
     mount.refusal = Refusal(
         str(order["status"]), dict(order.get("headers", {})), str(order.get("body", "")).encode()
@@ -74,9 +101,12 @@ def _refuse(mount: Mount, order: dict[str, Any]) -> None:
 
 
 @contextmanager
-def controlled(station: Station, port: int = 0) -> Iterator[int]:
-    """The commands on a loopback port (0 chooses one), which is given."""
-    handler = type("_Bound", (_Handler,), {"station": station})
+def controlled(
+    station: Station, port: int = 0, *, origin: Origin | None = None, lives: Sequence[Live] = ()
+) -> Iterator[int]:
+    """The commands on a loopback port (0 chooses one), which is given; `origin` serves the `lives`."""
+    bound = {"station": station, "origin": origin, "lives": {live.name: live for live in lives}}
+    handler = type("_Bound", (_Handler,), bound)
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.station import control, faulty, programs, proxy
+from tests.station import control, faulty, hls, programs, proxy
+from tests.station.live import Live
 from tests.station.mount import Fault
 from tests.station.numbered import Numbered
+from tests.station.numbered_ts import NumberedSound
 
 
 @pytest.fixture
@@ -41,6 +43,30 @@ def test_a_fault_is_commanded_and_stands_in_the_journal(station: faulty.Station)
 
     assert statuses == [204, 204]
     assert [row["facts"]["fault"] for row in rows if row.get("what") == "fault"] == ["STALL", None]
+
+
+def test_a_presentation_of_hls_is_commanded_alike(station: faulty.Station) -> None:
+    """Its list stands still, and then is numbered higher; both are in the journal."""
+    with hls.running() as origin:
+        live = Live("l0", NumberedSound(0), station.journal)
+        origin.lives["l0"] = live
+        with (
+            control.controlled(station, origin=origin, lives=[live]) as port,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        ):
+            url = client.get("/mounts").json()["l0"]
+            orders = [
+                ("/fault", {"fault": "FROZEN"}),
+                ("/jump", {}),
+                ("/fault", {"fault": "SHUT"}),
+                ("/hang_up", {}),
+            ]
+            statuses = [client.post(path, json={"mount": "l0", **more}).status_code for path, more in orders]
+            master = httpx.get(url).text
+            done = [row["what"] for row in map(json.loads, client.get("/journal").text.splitlines())]
+
+    assert statuses == [204, 204, 400, 400]
+    assert (master.splitlines()[0], done) == ("#EXTM3U", ["fault", "jump"])
 
 
 def test_a_door_is_shut_and_opened_at_the_same_address(station: faulty.Station) -> None:
