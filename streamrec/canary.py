@@ -27,13 +27,14 @@ FAILING: Final = timedelta(minutes=10)  # after a fault was found
 SILENT: Final = timedelta(minutes=3)  # without a recording that was compared
 FARTHEST: Final = timedelta(seconds=1)  # of a recording's times from the truth
 LOOSEST: Final = timedelta(milliseconds=250)  # of a gap's length from what is missing
+CLIPLESS: Final = timedelta(minutes=5)  # after a clip was due
 
 # MPEG-1 layer III, 32 kb/s, 48 kHz, mono, of which no frame has any audio data: silence with ancillary data
 # (ISO 11172-3, 2.4.1.7).
 _HEAD: Final = b"\xff\xfb\x14\xc0" + bytes(17)
 _DIGITS: Final = re.compile(rb"[0-9a-f]{11}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FRAME: Final = timedelta(microseconds=FRAME_MICROSECONDS)
+FRAME: Final = timedelta(microseconds=FRAME_MICROSECONDS)
 
 
 # --- the signal -------------------------------------------------------------------------------------------
@@ -54,14 +55,19 @@ def number_of(data: bytes) -> int | None:
     return number if frame(number) == data else None
 
 
+def numbers_in(data: bytes) -> list[int | None]:
+    """Which frames these bytes are, one after the other."""
+    return [number_of(data[at : at + FRAME_BYTES]) for at in range(0, len(data), FRAME_BYTES)]
+
+
 def on_air(number: int) -> datetime:
     """When a frame begins."""
-    return _EPOCH + number * _FRAME
+    return _EPOCH + number * FRAME
 
 
 def live(at: datetime) -> int:
     """How many frames had been on air by then."""
-    return (at - _EPOCH) // _FRAME
+    return (at - _EPOCH) // FRAME
 
 
 # --- the comparison: pure ---------------------------------------------------------------------------------
@@ -93,7 +99,7 @@ def compare(pieces: Iterable[Piece], *, is_first_known: bool = False) -> Verdict
     frames, faults = 0, list[str]()
     before: tuple[Piece, int] | None = None
     for index, piece in enumerate(pieces):
-        numbers = _numbers(piece)
+        numbers = numbers_in(piece.data or b"")
         if index or not is_first_known:
             frames += len(numbers)
             faults += _within(piece, numbers)
@@ -103,26 +109,26 @@ def compare(pieces: Iterable[Piece], *, is_first_known: bool = False) -> Verdict
     return Verdict(frames, len(faults), faults[-1] if faults else None)
 
 
-def _numbers(piece: Piece) -> list[int | None]:
-    data = piece.data or b""
-    return [number_of(data[at : at + FRAME_BYTES]) for at in range(0, len(data), FRAME_BYTES)]
-
-
 def _within(piece: Piece, numbers: Sequence[int | None]) -> Iterator[str]:
     at = f"the recording of {piece.start_time:%Y-%m-%d %H:%M:%S} UTC"
     if piece.data is None or not numbers:
         yield f"The file of {at} cannot be read."
         return
-    for index, number in enumerate(numbers):
-        if number is None:
-            yield f"Frame {index} of {at} is not one of the signal."
-        elif index and (last := numbers[index - 1]) is not None and number != last + 1:
-            yield f"In {at}, frame {number} follows {last}."
+    yield from disorder(numbers, at)
     first, last = numbers[0], numbers[-1]
     if first is not None and abs(on_air(first) - piece.start_time) > FARTHEST:
         yield f"The beginning of {at} is off by {(piece.start_time - on_air(first)).total_seconds():.3f} s."
     if last is not None and abs(on_air(last + 1) - piece.end_time) > FARTHEST:
         yield f"The end of {at} is off by {(piece.end_time - on_air(last + 1)).total_seconds():.3f} s."
+
+
+def disorder(numbers: Sequence[int | None], at: str) -> Iterator[str]:
+    """What is not the signal, or not the frame that is next, in what `at` names."""
+    for index, number in enumerate(numbers):
+        if number is None:
+            yield f"Frame {index} of {at} is not one of the signal."
+        elif index and (last := numbers[index - 1]) is not None and number != last + 1:
+            yield f"In {at}, frame {number} follows {last}."
 
 
 def _between(before: tuple[Piece, int] | None, piece: Piece, numbers: Sequence[int | None]) -> Iterator[str]:
@@ -131,7 +137,7 @@ def _between(before: tuple[Piece, int] | None, piece: Piece, numbers: Sequence[i
         return
     earlier, last = before
     hole = piece.start_time - earlier.end_time
-    missing = (first - last - 1) * _FRAME
+    missing = (first - last - 1) * FRAME
     if first <= last or (not hole and missing) or abs(missing - hole) > LOOSEST:
         yield (
             f"Before {piece.start_time:%Y-%m-%d %H:%M:%S} UTC, {missing.total_seconds():.3f} s of the signal are "
@@ -225,7 +231,8 @@ class State:
 def state_query() -> keyset.Select:
     """One row if there is a canary that is to be recorded; for `state`."""
     columns = (Canary.verified_until, Canary.frames, Canary.faults, Canary.failed_at, Canary.detail)
-    joined = sa.select(Channel.updated_at, *columns).outerjoin(Canary, Canary.channel_id == Channel.id)
+    clips = (Canary.clip_due_at, Canary.clipped_at)
+    joined = sa.select(Channel.updated_at, *columns, *clips).outerjoin(Canary, Canary.channel_id == Channel.id)
     return joined.where(*_OURS, Channel.enabled)
 
 
@@ -241,4 +248,14 @@ def state(row: sa.Row[Any] | None, at: datetime) -> State | None:
         return State(
             False, f"Nothing was recorded that could be compared for {age.total_seconds():.0f} s.", *figures
         )
-    return State(True, "Every frame is there, once, in order and in time.", *figures)
+    late = at - row.clip_due_at if row.clip_due_at is not None else timedelta()
+    if late > CLIPLESS:
+        return State(
+            False, f"A clip of it that was due {late.total_seconds():.0f} s ago is not there yet.", *figures
+        )
+    return State(True, _well(row.clipped_at), *figures)
+
+
+def _well(clipped_at: datetime | None) -> str:
+    clipped = f"; in the clip of {clipped_at:%H:%M:%S} UTC, too" if clipped_at else ""
+    return f"Every frame is there, once, in order and in time{clipped}."

@@ -138,6 +138,12 @@ def fail(session: Session, job_id: UUID, attempt: int, error: str) -> bool:
     return _change(session, job_id, attempt, error=error[:LONGEST_ERROR], **over)
 
 
+def forget(session: Session, job_id: UUID) -> None:
+    """Forget a job that is over, before its time."""
+    over = sa.delete(Job).where(Job.id == job_id, Job.ended_at.is_not(None))
+    session.execute(over, execution_options=_UNSYNCHRONIZED)
+
+
 def requeue(session: Session, job_id: UUID, attempt: int) -> bool:
     """The attempt was broken off and there is to be another; whether it counted."""
     return _change(session, job_id, attempt, state=JobState.QUEUED, progress=0)

@@ -616,6 +616,13 @@ class Canary(Base):
     faults: Mapped[int] = mapped_column(default=0, comment="frames missing, doubled, damaged or off in time")
     failed_at: Mapped[datetime | None] = mapped_column(comment="when the latest fault was found")
     detail: Mapped[str | None] = mapped_column(comment="the latest fault in one sentence")
+    clip_id: Mapped[UUID | None] = mapped_column(
+        sa.ForeignKey("clip.id", ondelete="SET NULL"), comment="asked for and not compared yet"
+    )
+    clip_due_at: Mapped[datetime] = mapped_column(
+        server_default=sa.func.clock_timestamp(), comment="when the next clip was, or is, to be asked for"
+    )
+    clipped_at: Mapped[datetime | None] = mapped_column(comment="when a clip was last compared")
 
 
 # --- stored files -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from streamrec import canary, channel_fields, db, deletion
 from streamrec.archive.places import Placed, Reading
 from streamrec.clock import Clock
 from streamrec.demo.http import Request, Response, connected
+from streamrec.recorder.canary_clips import Clipping
 from streamrec.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -71,12 +72,13 @@ async def sing(clock: Clock, port: int, look: Callable[[], object]) -> None:
 
 
 class Watch:
-    """Keeps the canary's channel recorded, compared and small. Its work blocks, and is done in threads."""
+    """Keeps the canary's channel recorded, clipped, compared and small. Its work blocks, in threads."""
 
     def __init__(self, settings: Settings, recorder_id: UUID) -> None:
         self._settings = settings
         self._recorder_id = recorder_id
         self._endpoint = endpoint(settings.canary_port)
+        self._clipping = Clipping(settings)
 
     def look(self) -> None:
         """One round. Raises SQLAlchemyError, Unavailable or OSError."""
@@ -94,6 +96,7 @@ class Watch:
                 )
             with db.Session.begin() as session:
                 canary.note(session, channel_id, verdict, rows[-1].end_time)
+        self._clipping.look(channel_id)
         self._tidy(channel_id)
 
     def _content(self, row: Placed) -> bytes | None:
