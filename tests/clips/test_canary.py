@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from streamrec.clock import now
 from streamrec.jobworker import tasks
 from streamrec.jobworker.work import Attempts
 from streamrec.models import Canary, Clip, GapPolicy, Job, Recording
+from streamrec.recorder.canary import Watch
 from streamrec.recorder.canary_clips import Clipping
 from streamrec.settings import Settings
 from streamrec.timeline import Span
@@ -196,6 +197,14 @@ def test_a_clip_that_lies_in_another_machines_folder_is_waited_for(settings: Set
 @pytest.mark.parametrize("files", [1, 0])
 def test_nothing_is_asked_for_before_two_files_meet(settings: Settings, files: int) -> None:
     Clipping(settings).look(sung(settings, files=files))
+
+    assert count(Clip) == 0
+
+
+def test_a_recorder_that_does_not_hold_the_canary_asks_for_nothing(settings: Settings) -> None:
+    sung(settings)
+
+    Watch(settings, uuid4()).look()
 
     assert count(Clip) == 0
 
