@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from streamrec.clock import SystemClock
 from streamrec.egress import Credentials
 from streamrec.media import process
+from streamrec.media.process import GRACE_SECONDS
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Title
 from streamrec.recorder.fetch.dial import Resolver
@@ -167,20 +169,24 @@ def test_a_killed_child_is_a_crash_and_leaves_nothing(station: Station, noise: C
     assert list((tmp_path / "children").iterdir()) == []
 
 
-def test_a_hung_child_is_killed_on_close(station: Station, noise: Clip, tmp_path: Path):
+def test_a_hung_child_is_killed_two_seconds_after_close(station: Station, noise: Clip, tmp_path: Path):
     """SIGSTOP: it cannot even end itself."""
     station.add("a", noise)
     pids: list[int] = []
+    closed_at = 0.0
 
     def hang(events: list[Event]) -> bool:
+        nonlocal closed_at
         if has_media(1)(events) and not pids:
             pids.append(_child(tmp_path))
             os.kill(pids[0], signal.SIGSTOP)
+            closed_at = time.monotonic()
             return True
         return False
 
     heard(sources(tmp_path, station.port), station.url("a"), hang)
 
+    assert GRACE_SECONDS <= time.monotonic() - closed_at < GRACE_SECONDS + 1
     assert process.started(pids[0]) is None
 
 

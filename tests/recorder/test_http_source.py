@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -15,6 +17,7 @@ import pytest
 from streamrec.clock import SystemClock
 from streamrec.egress import Credentials
 from streamrec.framing import framer_for
+from streamrec.media.process import GRACE_SECONDS
 from streamrec.models import CaptureMode, FileFormat, GapReason
 from streamrec.recorder.events import Address, Chunk, Closed, Event, Opened, Source, Title
 from streamrec.recorder.fetch.dial import Resolver
@@ -299,6 +302,24 @@ def test_what_is_neither_mp3_nor_adts_goes_through_a_pipe(tmp_path: Path, name: 
     assert closed.reason is GapReason.SOURCE_ENDED
     assert any("pipe:0" in command for command in commands)
     assert not any("canary" in command or server.authority in command for command in commands)
+    assert list((tmp_path / "children").iterdir()) == []
+
+
+def test_an_ffmpeg_that_hangs_while_it_is_fed_has_two_seconds_to_leave(tmp_path: Path):
+    """SIGSTOP, and the attempt is closed."""
+    began: list[float] = []
+
+    def hang(events: list[Event]) -> bool:
+        if isinstance(events[-1], Opened):
+            (child,) = (tmp_path / "children").iterdir()
+            os.kill(int(child.name), signal.SIGSTOP)
+            began.append(time.monotonic())
+        return bool(began)
+
+    with serving([answer(sample("layer2.mp3")), End.HOLD]) as server:
+        heard(sources(tmp_path, server.authority), server.url, hang)
+
+    assert GRACE_SECONDS <= time.monotonic() - began[0] < GRACE_SECONDS + 1
     assert list((tmp_path / "children").iterdir()) == []
 
 
