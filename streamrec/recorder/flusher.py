@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import structlog
 
@@ -18,8 +18,12 @@ PATIENCE_SECONDS: Final = 1.0  # so long a flush may take; then writers sync for
 log = structlog.get_logger(__name__)
 
 
-def _syncfs() -> Any:
-    """syncfs(2), if there is one."""
+Sync = Callable[[int], int]
+"""syncfs(2): a descriptor's file system; 0, or -1 and an errno."""
+
+
+def syncfs() -> Sync | None:
+    """The system's, if there is one."""
     return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
 
@@ -41,11 +45,14 @@ class Flusher:
     its own file then or when it closes it (each open file has its own account of errors; fsync(2)).
     """
 
-    def __init__(self, folder: Path, seconds: float, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: Path, seconds: float, *, monotonic: Callable[[], float], sync: Sync | None = None
+    ) -> None:
+        """`sync` is asked instead of the system."""
         self._folder, self._device = _opened(folder)
         self._seconds = seconds
         self._monotonic = monotonic
-        self._call = _syncfs()
+        self._call = sync or syncfs()
         self._flushed_at = float("-inf")
         self._asked = 0
         self._is_due = threading.Event()

@@ -42,6 +42,33 @@ def test_a_file_system_is_left_alone_for_a_few_writes(flusher: Flusher) -> None:
     assert flusher.flushed_at() == float("-inf")
 
 
+def test_a_flush_that_fails_covers_nothing(tmp_path: Path, clock: FakeClock) -> None:
+    with Flusher(tmp_path, 3600, monotonic=clock.monotonic, sync=lambda _: -1) as flusher:
+        for _ in range(MANY):
+            flusher.flushed_at()
+
+        flusher.flush()
+
+        assert flusher.flushed_at() == float("-inf")
+
+
+def test_what_is_written_while_a_flush_lasts_is_not_covered(tmp_path: Path) -> None:
+    seconds = 0.0
+
+    def slow(_: int) -> int:
+        nonlocal seconds
+        seconds += 2.0
+        return 0
+
+    with Flusher(tmp_path, 3600, monotonic=lambda: seconds, sync=slow) as flusher:
+        for _ in range(MANY):
+            flusher.flushed_at()
+
+        flusher.flush()
+
+        assert (seconds, flusher.flushed_at()) == (2.0, 0.0)
+
+
 def test_what_many_write_is_flushed_soon(tmp_path: Path) -> None:
     with Flusher(tmp_path, 0.02, monotonic=time.monotonic) as flusher:
         for _ in range(MANY):
