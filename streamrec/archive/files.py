@@ -72,6 +72,11 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
+    def sync_name(self, name: str) -> None:
+        """Make sure that a file has its name after a power cut: its own sync does not promise that."""
+        with self._folder(name) as (folder, _):
+            os.fsync(folder)
+
     def rename(self, old: str, new: str) -> None:
         """Give a file another name in the same folder, durably; FileExistsError if that name is taken."""
         with self._folder(old) as (folder, base):

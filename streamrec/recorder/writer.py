@@ -66,6 +66,7 @@ class _File:
     size: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     is_dirty: bool = False
+    is_named: bool = False  # after a power cut, too, whatever the flusher did
     growing: Growing | None = None  # what was last said of it, if that is still all
 
     def write(self, data: bytes) -> None:
@@ -175,6 +176,9 @@ class SegmentWriter:
                 return
         try:
             os.fdatasync(file.descriptor)
+            if not file.is_named:
+                self._archive.sync_name(file.opened.key)
+                file.is_named = True
         except OSError as error:
             raise self._spoiled(file, error) from error
         file.is_dirty = False
