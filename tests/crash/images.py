@@ -26,11 +26,12 @@ from sqlalchemy.engine import Engine
 from streamrec import db
 from streamrec.recorder.facts import Fact
 from streamrec.settings import Settings
-from tests.crash import calls, databases, oracle, workload
+from tests.crash import calls, databases, lives, oracle, workload
 
 MEGABYTES: Final = {"ext4": 24, "xfs": 320}
 SHELF_MEGABYTES: Final = 2048  # of which as much is used as is written
-PACE_SECONDS: Final = 0.03  # after each fact; a life is over too soon to be copied in its middle
+PACE_SECONDS: Final = {"alone": 0.03, "together": 0.01}
+"""After each fact: a life is over too soon to be copied in its middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ def made(kind: str, folder: Path) -> Path:
     return image
 
 
-def copies(settings: Settings, image: Path, folder: Path, draw: random.Random) -> Iterator[Copy]:
+def copies(settings: Settings, life: str, image: Path, folder: Path, draw: random.Random) -> Iterator[Copy]:
     """Live once in the mounted image, where `settings.data_dir` is, and copy it meanwhile at random moments."""
     ours, theirs = calls.CONTEXT.Pipe(duplex=False)
-    process = calls.CONTEXT.Process(target=workload.child, args=(settings, theirs, PACE_SECONDS))
+    process = calls.CONTEXT.Process(target=lives.child, args=(settings, theirs, life, PACE_SECONDS[life]))
     process.start()
     theirs.close()
     assert process.pid is not None
@@ -84,7 +85,7 @@ def copies(settings: Settings, image: Path, folder: Path, draw: random.Random) -
     told: list[Fact] = []
     number = 0
     while process.is_alive():
-        time.sleep(draw.uniform(0.0, 2 * PACE_SECONDS))
+        time.sleep(draw.uniform(0.0, 2 * PACE_SECONDS[life]))
         _signal(process.pid, signal.SIGSTOP)  # or it would tell more before the copy is made
         told += workload.received(ours)
         number += 1
@@ -102,8 +103,8 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def life(
-    settings: Settings, engine: Engine, kind: str, folder: Path, draw: random.Random
+def lived(
+    settings: Settings, engine: Engine, life: str, kind: str, folder: Path, draw: random.Random
 ) -> tuple[int, list[str]]:
     """One life on a file system of `kind`: how many copies were looked at, and what was wrong with them."""
     disk, elsewhere = folder / "disk", folder / "elsewhere"
@@ -111,7 +112,8 @@ def life(
     with shelf(folder) as place:
         image = made(kind, place)
         with mounted(image, disk):
-            found = list(copies(settings.model_copy(update={"data_dir": disk / "data"}), image, place, draw))
+            below = settings.model_copy(update={"data_dir": disk / "data"})
+            found = list(copies(below, life, image, place, draw))
         wrong = []
         for copy in found:
             oracle.tell(settings, engine, copy.told)
@@ -124,22 +126,23 @@ def life(
 
 @click.command()
 @click.option("--kind", default="ext4", show_default=True, type=click.Choice(sorted(MEGABYTES)))
-@click.option("--lives", default=10, show_default=True)
+@click.option("--life", default="alone", show_default=True, type=click.Choice(tuple(lives.LIVES)))
+@click.option("--lives", "count", default=10, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-def main(kind: str, lives: int, seed: int) -> None:
+def main(kind: str, life: str, count: int, seed: int) -> None:
     """Copy a mounted image while a recorder writes into it, mount each copy, start, and look."""
-    draw, count, wrong = random.Random(seed), 0, 0
+    draw, copied, wrong = random.Random(seed), 0, 0
     with databases.fresh() as settings, tempfile.TemporaryDirectory() as folder:
         engine = db.connect(settings, application="crash-oracle")
-        for number in range(lives):
+        for number in range(count):
             place = Path(folder) / str(number)
             place.mkdir()
-            looked_at, found = life(settings, engine, kind, place, draw)
+            looked_at, found = lived(settings, engine, life, kind, place, draw)
             for line in found:
                 click.echo(line)
-            count, wrong = count + looked_at, wrong + len(found)
+            copied, wrong = copied + looked_at, wrong + len(found)
         engine.dispose()
-    click.echo(f"{count} copies of {kind}, {wrong} faults")
+    click.echo(f"{copied} copies of {kind}, {wrong} faults")
     raise SystemExit(1 if wrong else 0)
 
 

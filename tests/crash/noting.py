@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,8 @@ from unittest import mock
 
 from streamrec.archive import files
 from streamrec.recorder.facts import Fact
+from streamrec.recorder.flusher import Sync
+from tests.crash.workload import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,48 @@ class Told:
     fact: Fact
 
 
-Change = Write | Size | Name | Move | Synced | FolderSynced | Told
+@dataclass(frozen=True, slots=True)
+class SystemSynced:
+    """Whatever the first `count` changes did is sure, bytes and names."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """It is so late, and each channel's writer has been given so many bytes."""
+
+    seconds: float
+    written: dict[int, int]
+
+
+Change = Write | Size | Name | Move | Synced | FolderSynced | Told | SystemSynced | Moment
 Call = Callable[..., Any]
 
 
 @dataclass
-class Notes:
+class Notes(Witness):
     """The changes below `root`, in order. Paths are relative to it."""
 
     root: Path
     changes: list[Change] = field(default_factory=list)
     _inodes: dict[int, int] = field(default_factory=dict)  # the system's numbers, which it gives again
+
+    def acknowledged(self, fact: Fact) -> None:
+        self.changes.append(Told(fact))
+
+    def moment(self, seconds: float, written: Mapping[int, int]) -> None:
+        self.changes.append(Moment(seconds, dict(written)))
+
+    def syncing(self, call: Sync) -> Sync:
+        def synced(descriptor: int) -> int:
+            count = len(self.changes)  # what others write meanwhile, the system need not see to
+            result = call(descriptor)
+            if result == 0:
+                self.changes.append(SystemSynced(count))
+            return result
+
+        return synced
 
     @contextmanager
     def taken(self) -> Iterator[None]:

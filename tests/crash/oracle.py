@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -36,10 +37,17 @@ def tell(settings: Settings, engine: Engine, facts: Iterable[Fact]) -> None:
             book.record(session, fact)
 
 
-def faults(settings: Settings, acknowledged: Iterable[Fact], *, may_lose: bool = False) -> list[str]:
+def faults(
+    settings: Settings,
+    acknowledged: Iterable[Fact],
+    *,
+    may_lose: bool = False,
+    kept: Mapping[int, int] = MappingProxyType({}),
+) -> list[str]:
     """Start after a crash, and what is wrong then; nothing should be.
 
-    `may_lose` allows holes inside a channel's media, as a disk that fails makes them.
+    `may_lose` allows holes inside a channel's media, as a disk that fails makes them. Of each channel's media at
+    least the first `kept` bytes must be there.
     """
     with workload.disk(settings) as (archive, spool):
         workload.start(settings, archive, spool, lambda _: None)
@@ -57,23 +65,27 @@ def faults(settings: Settings, acknowledged: Iterable[Fact], *, may_lose: bool =
         found += [f"acknowledged and gone: {uuid}" for uuid in files if uuid not in there]
         for channel_id, name in workload.CHANNELS.items():
             keys = [row.path for row in rows if row.channel_id == channel_id]
-            found += _disorder(settings, name, keys, may_lose=may_lose)
+            found += _disorder(settings, name, keys, may_lose=may_lose, least=kept.get(channel_id, 0))
     return found
 
 
-def _disorder(settings: Settings, name: str, keys: list[str], *, may_lose: bool) -> list[str]:
-    """The files hold the station's own bytes, in order, none twice, and none left out unless it may be."""
+def _disorder(settings: Settings, name: str, keys: list[str], *, may_lose: bool, least: int) -> list[str]:
+    """The files hold the station's own bytes, in order, none twice, and none left out unless it may be.
+
+    They reach to the first `least` of them at least.
+    """
     units = samples.units_of(name)
     sent, position = samples.joined(units), 0
     headers = {unit.header for unit in units}
     for key in keys:
         path = settings.archive_dir / key
         data = path.read_bytes() if path.exists() else b"gone"
-        found = {sent.find(data.removeprefix(header), position) for header in headers} - {-1}
+        bodies = [data.removeprefix(header) for header in headers]
+        found = {(at, at + len(body)) for body in bodies if (at := sent.find(body, position)) >= 0}
         if not found:
             return [f"{key}: bytes that were not sent, or sent before"]
-        at = min(found)
+        at, end = min(found)
         if at > position and not may_lose:
             return [f"{key}: {at - position} bytes before it are missing"]
-        position = at + len(data)
-    return []
+        position = end
+    return [f"{name}: {least - position} bytes of long ago are missing"] if position < least else []

@@ -1,4 +1,4 @@
-"""A small recorder's life: a start with recovery, two channels written in turn, and rows for what is durable.
+"""What a small recorder's life is made of: a start with recovery, channels written in turn, rows for what is sure.
 
 It uses the recorder's own writer, spool, ledger and recovery, and tells `acknowledge` each fact once its
 transaction has been committed: what a client of the database could have seen.
@@ -6,14 +6,12 @@ transaction has been committed: what a client of the database could have seen.
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import zip_longest
 from multiprocessing.connection import Connection
 from typing import Final
 from uuid import UUID, uuid5
@@ -26,17 +24,17 @@ from streamrec.archive.files import Tree
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, Recording
 from streamrec.recorder import book, recovery
-from streamrec.recorder.facts import Fact, RunStarted, decode, encode
+from streamrec.recorder.facts import Fact, RunStarted, decode
+from streamrec.recorder.flusher import Flusher, Sync
 from streamrec.recorder.spool import Spool
 from streamrec.recorder.writer import DiskFault, SegmentWriter
 from streamrec.settings import Settings
 from tests import samples
 from tests.fakes import NOON
 
-CHANNELS: Final = {1: "mp3.mp3", 2: "tv.ts"}
-KEYNAMES: Final = {1: "radio-one_", 2: "vision-two"}
+CHANNELS: Final = {1: "mp3.mp3", 2: "tv.ts"} | dict.fromkeys(range(3, 9), "vbr.mp3")
+KEYNAMES: Final = {1: "radio-one_", 2: "vision-two"} | {number: f"radio-{number:03}_" for number in range(3, 9)}
 SEGMENT_SECONDS: Final = 2
-_STEPS: Final = 9
 _RUN: Final = UUID("00000000-0000-4000-8000-000000000000")
 _RECORDER: Final = UUID("11111111-0000-4000-8000-000000000000")
 
@@ -84,75 +82,82 @@ def wall(media: int) -> datetime:
     return NOON + timedelta(microseconds=media * 1_000_000 // FLICKS)
 
 
-def life(settings: Settings, acknowledge: Acknowledge) -> None:
-    """All of it, from the start to a clean stop."""
-    with disk(settings) as (archive, spool):
-        start(settings, archive, spool, acknowledge)
-        writers = {channel_id: _writer(archive, spool, channel_id) for channel_id in CHANNELS}
-        steps = [_steps(samples.units_of(name)) for name in CHANNELS.values()]
-        for together in zip_longest(*steps, fillvalue=[]):
-            for channel_id, units in zip(CHANNELS, together, strict=True):
-                _write(writers, channel_id, units)
-            drain(spool, acknowledge)
+class Witness:
+    """Is told what a life does. This one keeps nothing."""
+
+    def acknowledged(self, fact: Fact) -> None:
+        """The database has committed it."""
+
+    def moment(self, seconds: float, written: Mapping[int, int]) -> None:
+        """It is so late by the life's own clock, and each channel's writer has been given so many bytes."""
+
+    def syncing(self, call: Sync) -> Sync:
+        """What to call for syncfs(2)."""
+        return call
+
+
+@dataclass
+class Desk:
+    """The writers of a life, by channel."""
+
+    archive: Tree
+    spool: Spool
+    segment_seconds: int = SEGMENT_SECONDS
+    sync_seconds: float = 0.0
+    flusher: Flusher | None = None
+    monotonic: Callable[[], float] = time.monotonic
+    written: Counter[int] = field(default_factory=Counter)  # bytes of media
+    _writers: dict[int, SegmentWriter] = field(default_factory=dict)
+
+    def write(self, channel_id: int, units: Sequence[Unit]) -> None:
+        """A channel whose disk failed gives these units up and goes on with another run, as a capture does."""
+        writer = self._writers.get(channel_id) or self._begin(channel_id, 0)
+        before = writer.media
+        try:
+            writer.append(units, wall)
+            self.written[channel_id] += len(samples.joined(units))
+            writer.sync()
+        except DiskFault:
+            self._begin(channel_id, before + sum(unit.duration for unit in units))
+
+    def close(self) -> None:
+        """End all runs."""
         with ExitStack() as stack:
-            for writer in writers.values():
+            for writer in self._writers.values():
                 stack.callback(writer.close, wall, "stopped")
-        drain(spool, acknowledge)
+
+    def _begin(self, channel_id: int, media: int) -> SegmentWriter:
+        run = RunStarted(
+            run_id=uuid5(_RUN, f"{channel_id} {media}"),
+            channel_id=channel_id,
+            recorder_id=_RECORDER,
+            source="icy",
+            format=FileFormat(CHANNELS[channel_id].rpartition(".")[2]),
+            codecs="codec",
+            start_time=wall(media),
+        )
+        writer = self._writers[channel_id] = SegmentWriter(
+            archive=self.archive,
+            spool=self.spool,
+            run=run,
+            keyname=KEYNAMES[channel_id],
+            segment_seconds=self.segment_seconds,
+            sync_seconds=self.sync_seconds,
+            media=media,
+            flusher=self.flusher,
+            monotonic=self.monotonic,
+        )
+        return writer
 
 
-def _steps(units: Sequence[Unit]) -> list[Sequence[Unit]]:
-    size = len(units) // _STEPS + 1
-    return [units[at : at + size] for at in range(0, len(units), size)]
+def steps(channels: Iterable[int], count: int) -> Iterator[dict[int, Sequence[Unit]]]:
+    """The channels' media in so many parts."""
+    for number in range(count):
+        yield {channel_id: _part(samples.units_of(CHANNELS[channel_id]), number, count) for channel_id in channels}
 
 
-def _writer(archive: Tree, spool: Spool, channel_id: int, media: int = 0) -> SegmentWriter:
-    run = RunStarted(
-        run_id=uuid5(_RUN, f"{channel_id} {media}"),
-        channel_id=channel_id,
-        recorder_id=_RECORDER,
-        source="icy",
-        format=FileFormat(CHANNELS[channel_id].rpartition(".")[2]),
-        codecs="codec",
-        start_time=wall(media),
-    )
-    return SegmentWriter(
-        archive=archive,
-        spool=spool,
-        run=run,
-        keyname=KEYNAMES[channel_id],
-        segment_seconds=SEGMENT_SECONDS,
-        sync_seconds=0.0,
-        media=media,
-    )
-
-
-def _write(writers: dict[int, SegmentWriter], channel_id: int, units: Sequence[Unit]) -> None:
-    """A channel whose disk failed gives these units up and goes on with another run, as a capture does."""
-    writer = writers[channel_id]
-    before = writer.media
-    try:
-        writer.append(units, wall)
-        writer.sync()
-    except DiskFault:
-        media = before + sum(unit.duration for unit in units)
-        writers[channel_id] = _writer(writer._archive, writer._spool, channel_id, media)
-
-
-def child(settings: Settings, told: Connection, pace_seconds: float = 0.0) -> None:
-    """A process of its own that stops itself and waits for whoever will make it crash; it sends what it told."""
-
-    def acknowledge(fact: Fact) -> None:
-        told.send_bytes(encode(fact))
-        time.sleep(pace_seconds)
-
-    engine = db.connect(settings, application="crash")
-    try:
-        os.kill(os.getpid(), signal.SIGSTOP)
-        life(settings, acknowledge)
-    except (OSError, DiskFault):  # what was asked for; what is left is looked at
-        sys.exit(1)
-    finally:
-        engine.dispose()
+def _part(units: Sequence[Unit], number: int, count: int) -> Sequence[Unit]:
+    return units[len(units) * number // count : len(units) * (number + 1) // count]
 
 
 def received(told: Connection) -> Iterator[Fact]:
