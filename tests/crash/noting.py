@@ -153,8 +153,8 @@ class Notes(Witness):
                 inode = len(self.changes) + 1
                 self._inodes[os.fstat(descriptor).st_ino] = inode
                 self.changes.append(Name(path, inode))
-            elif path is not None and flags & os.O_TRUNC and (inode := self._file(descriptor)):
-                self.changes.append(Size(inode, 0))
+            elif path is not None and flags & os.O_TRUNC and (known := self._file(descriptor)):
+                self.changes.append(Size(known, 0))
             return descriptor
 
         return opened

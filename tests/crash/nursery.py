@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
+import structlog
+
 from streamrec import audit  # noqa: F401 - imported for the children
 from tests import samples
 from tests.crash import workload
 
 for name in workload.CHANNELS.values():
     samples.units_of(name)
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

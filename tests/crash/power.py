@@ -169,12 +169,13 @@ def main(lives: tuple[str, ...], seed: int, seeds: int) -> None:
         for life in lives:
             oracle.prepare(settings, engine)
             changes = noted(settings, life)
-            for each, at, luck in product(range(seed, seed + seeds), range(len(changes) + 1), LUCK):
-                found = check(settings, engine, life, changes, at, luck, each)
-                for line in found:
-                    click.echo(line)
-                count, wrong = count + 1, wrong + bool(found)
-            click.echo(f"{life}: {len(changes)} changes, {count} states so far, {wrong} wrong")
+            for each in range(seed, seed + seeds):
+                for at, luck in product(range(len(changes) + 1), LUCK):
+                    found = check(settings, engine, life, changes, at, luck, each)
+                    for line in found:
+                        click.echo(line)
+                    count, wrong = count + 1, wrong + bool(found)
+                click.echo(f"{life}, {len(changes)} changes, seed {each}: {count} states so far, {wrong} wrong")
         engine.dispose()
     click.echo(f"{count} states, {wrong} wrong")
     raise SystemExit(1 if wrong else 0)

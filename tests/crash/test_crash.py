@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from sqlalchemy.engine import Engine
 
 from streamrec.settings import Settings
 from tests.crash import calls, images, lives, oracle, power
+from tests.station import programs
 
 SEED = 20261121
 
@@ -52,7 +52,8 @@ def test_a_start_makes_whole_what_was_killed_or_failed_at_a_system_call(
 def test_what_a_real_file_system_holds_at_any_moment_is_enough_to_go_on(
     settings: Settings, engine: Engine, tmp_path: Path, life: str
 ) -> None:
-    assert shutil.which("mkfs.ext4")
+    programs.needed("mkfs.ext4", "e2fsprogs")
+    programs.needed("mkfs.xfs", "xfsprogs")  # the shelf's
 
     count, found = images.lived(settings, engine, life, "ext4", tmp_path, random.Random(SEED))
 
