@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -104,7 +105,14 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def lived(
-    settings: Settings, engine: Engine, life: str, kind: str, folder: Path, draw: random.Random
+    settings: Settings,
+    engine: Engine,
+    life: str,
+    kind: str,
+    folder: Path,
+    draw: random.Random,
+    *,
+    most: int = sys.maxsize,
 ) -> tuple[int, list[str]]:
     """One life on a file system of `kind`: how many copies were looked at, and what was wrong with them."""
     disk, elsewhere = folder / "disk", folder / "elsewhere"
@@ -115,6 +123,7 @@ def lived(
             below = settings.model_copy(update={"data_dir": disk / "data"})
             found = list(copies(below, life, image, place, draw))
         wrong = []
+        found = sorted(draw.sample(found, min(most, len(found))), key=lambda copy: len(copy.told))
         for copy in found:
             oracle.tell(settings, engine, copy.told)
             with mounted(copy.image, elsewhere):

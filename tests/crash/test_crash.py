@@ -55,7 +55,7 @@ def test_what_a_real_file_system_holds_at_any_moment_is_enough_to_go_on(
     programs.needed("mkfs.ext4", "e2fsprogs")
     programs.needed("mkfs.xfs", "xfsprogs")  # the shelf's
 
-    count, found = images.lived(settings, engine, life, "ext4", tmp_path, random.Random(SEED))
+    count, found = images.lived(settings, engine, life, "ext4", tmp_path, random.Random(SEED), most=12)
 
     assert count >= 5
     assert found == []
