@@ -59,6 +59,7 @@ class Title:
 
     text: str
     offset: int = 0  # bytes of media that came before it in this attempt; 0 where that is not known
+    media_seconds: float = 0.0  # the same in time, about
 
 
 @dataclass(frozen=True, slots=True)

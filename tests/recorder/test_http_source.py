@@ -164,7 +164,20 @@ def test_chunks_are_taken_apart_before_titles(tmp_path: Path):
     events = played(tmp_path, [head, *chunks, b"0\r\n\r\n"])
 
     assert media(events) == data[:49_152]
-    assert [event for event in events if isinstance(event, Title)] == [Title("A", 8192)]
+    (title,) = [event for event in events if isinstance(event, Title)]
+    assert (title.text, title.offset) == ("A", 8192)
+
+
+def test_a_title_tells_how_much_media_came_before_it(tmp_path: Path):
+    """By bytes, and by time: the stream has 128 kb/s."""
+    data = sample("mp3.mp3")
+    titles = {40_960: b"\x02" + b"StreamTitle='A';".ljust(32, b"\0")}
+    woven = b"".join(data[at : at + 8192] + titles.get(at + 8192, b"\0") for at in range(0, 65_536, 8192))
+
+    events = played(tmp_path, [answer(b"", MPEG, "icy-metaint: 8192"), woven])
+
+    (title,) = [event for event in events if isinstance(event, Title)]
+    assert (title.offset, title.media_seconds) == (40_960, pytest.approx(40_960 / 16_000, abs=0.03))
 
 
 @pytest.mark.parametrize("fault", [Fault.END, Fault.DENY])

@@ -7,7 +7,8 @@ be polled, so that one wake-up serves many channels; ends and resets are told at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from streamrec.clock import Clock
@@ -46,15 +47,19 @@ NOTHING: Final = _Left(0, 0.0)
 class IcySource:
     """The rest of one attempt, once the stream is known to be frames of one kind."""
 
-    def __init__(self, stream: Stream, start: bytes, row: Row, clock: Clock) -> None:
-        """`start` is what was drained to find that out."""
+    def __init__(
+        self, stream: Stream, start: bytes, row: Row, clock: Clock, *, titles: Sequence[Title] = ()
+    ) -> None:
+        """`start` is what was drained to find that out, with `titles` in it."""
         self._stream = stream
         self._start = start
+        self._titles = list(titles)
         self._constancy = Constancy(row)
         self._clock = clock
         self._began = clock.monotonic()
         self._read_at = self._polled_at = self._slept_since = self._began
         self._media_seconds = 0.0  # estimated
+        self._media_bytes = 0
         self._is_closing = False
         self._is_patient: bool | None = None
         self._left: _Left | None = None
@@ -65,7 +70,7 @@ class IcySource:
         try:
             yield self._opened()
             start, self._start = self._start, b""  # a burst is more than all else that there is of a channel
-            events = self._happened(start, [], self._clock.monotonic())
+            events = self._happened(start, self._titles, self._clock.monotonic())
             del start
             while True:
                 for event in events:
@@ -111,7 +116,7 @@ class IcySource:
             return self._happened(*self._stream.understood(data), now, left or NOTHING)
         then, titles = self._stream.understood(data[: left.size_bytes])
         rest = self._stream.understood(data[left.size_bytes :])
-        return [*titles, *self._media(then, left.at), *self._happened(*rest, now)]
+        return [*self._timed(titles), *self._media(then, left.at), *self._happened(*rest, now)]
 
     def _looked(self, now: float) -> None:
         self._slept_since, self._polled_at = self._polled_at, now
@@ -143,11 +148,16 @@ class IcySource:
         return Opened(codec.format, codec.name, "icy", is_continuous=True)
 
     def _happened(self, data: bytes, titles: list[Title], now: float, left: _Left = NOTHING) -> list[Event]:
-        events: list[Event] = [*titles, *self._media(data, now, left)]
+        events: list[Event] = [*self._timed(titles), *self._media(data, now, left)]
         closed = self._closed(now)
         if closed is not None:
             events.append(closed)
         return events
+
+    def _timed(self, titles: list[Title]) -> list[Title]:
+        """With how much media came before each, by the bit rate."""
+        since, rate = self._media_bytes, self._constancy.bytes_per_second
+        return [replace(t, media_seconds=self._media_seconds + (t.offset - since) / rate) for t in titles]
 
     def _media(self, data: bytes, now: float, left: _Left = NOTHING) -> list[Event]:
         if not data:
@@ -156,6 +166,7 @@ class IcySource:
         change = self._constancy.change(data)
         seconds = len(data) / self._constancy.bytes_per_second
         self._media_seconds += seconds
+        self._media_bytes += len(data)
         if change is None:
             return [Chunk(data, self._arrived(seconds, now), left_bytes=left.size_bytes, left_at=left.at)]
         before, after = change

@@ -172,7 +172,8 @@ class HttpSource:
     def _native(self, stream: Stream, data: bytes, kind: Kind) -> Source:
         row = frames.recognised(data) if kind is Kind.FRAMES else None
         if row is not None:
-            return IcySource(stream, data, row, self._clock)
+            titles, self._titles = self._titles, []
+            return IcySource(stream, data, row, self._clock, titles=titles)
         return PipeSource(stream, data, self._sources.ffmpeg, self._clock)
 
     async def _look(self, trail: Trail) -> tuple[Stream, bytes, Kind]:
