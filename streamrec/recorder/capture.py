@@ -13,6 +13,7 @@ from streamrec.models import CaptureState, GapReason
 from streamrec.recorder import state, tail, watchdog
 from streamrec.recorder.account import Account
 from streamrec.recorder.background import first
+from streamrec.recorder.diskfault import DiskFault
 from streamrec.recorder.events import Chunk, Closed, Event, Opened, Pump, Skipped, Source, Steady, Title
 from streamrec.recorder.facts import GapNoted
 from streamrec.recorder.feed import Feed
@@ -24,7 +25,6 @@ from streamrec.recorder.tail import End
 from streamrec.recorder.take import Take
 from streamrec.recorder.tools import Order, Tools
 from streamrec.recorder.watchdog import Watchdog
-from streamrec.recorder.writer import DiskFault
 
 
 class Capture:
@@ -61,6 +61,7 @@ class Capture:
         self._woken = asyncio.Event()
         self._moves = Moves(tools.clock)
         self.on_look: Callable[[], None] = lambda: None  # called with the beat, so that nobody needs one more
+        self._is_fed = False  # each beat, and written as often
         self._is_probe = False  # of a dead host with many channels, which must not fill the log
 
     def _begun(self, covered_until: datetime, reason: GapReason, archived: End) -> Account:
@@ -193,6 +194,7 @@ class Capture:
             self._is_probe = self._is_probe and turn.is_probe
             watcher.cancel()
             self._watchdog = None
+            self._is_fed = False
         return await self._ended(watchdog.agreed(self._verdict, closed))
 
     async def _close_when_woken(self, source: Source) -> None:
@@ -247,6 +249,8 @@ class Capture:
     async def _fed_by(self, pump: Pump) -> Closed:
         """Record what is polled; only what is out of the ordinary comes back to this task. Why it ended."""
         feed = Feed(pump, self, self._tools.disk)
+        self._is_fed = True
+        await self._runs.synced()
         with feed.on(self._tools.beat):
             while True:
                 for event in await feed.unusual():
@@ -293,6 +297,8 @@ class Capture:
                 self._end_attempt(Closed(reason, watchdog.WORDS[reason]))
             elif self._rotation.is_spent(now):
                 self._end_attempt(Closed(GapReason.STALLED, watchdog.WORDS[GapReason.STALLED]))
+        if not self._is_fed:
+            self._runs.sync_if_overdue()
         if self._runs.account.is_out and not self._runs.stands_by:
             self._runs.teller.refresh(self._note)
         self.on_look()

@@ -70,6 +70,10 @@ class Flusher:
             self._is_due.set()
         return self._flushed_at
 
+    def has_flushed(self, written_at: float) -> bool:
+        """Whether what was written at this monotonic moment is on the disk."""
+        return written_at < self._flushed_at
+
     def flush(self) -> None:
         """Sync the file system, if enough was written to it. Blocks."""
         asked, self._asked = self._asked, 0

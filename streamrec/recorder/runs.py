@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ import structlog
 from streamrec.models import GapReason
 from streamrec.recorder import tail
 from streamrec.recorder.account import Account
+from streamrec.recorder.diskfault import DiskFault, disk_reason
 from streamrec.recorder.events import Closed, Opened, Skipped
 from streamrec.recorder.rejoin import Tail
 from streamrec.recorder.status import Status
@@ -19,7 +21,6 @@ from streamrec.recorder.tail import End
 from streamrec.recorder.take import Take
 from streamrec.recorder.telling import Teller
 from streamrec.recorder.tools import Order, Tools
-from streamrec.recorder.writer import DiskFault, disk_reason
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -55,6 +56,7 @@ class Runs:
         self._kept: Take | None = None  # what was held while standing by, until it is written
         self._kept_tail: Tail | None = None
         self._write_began = 0.0
+        self._syncing: asyncio.Future[None] | None = None
         self._is_listed = False  # as HLS is: nothing comes meanwhile that must be read at once
 
     @property
@@ -167,9 +169,26 @@ class Runs:
         """Run blocking work in a thread; it is never abandoned half-way, even when this task is cancelled."""
         self.is_on_disk = True
         try:
+            await self.synced()
             return await self._tools.disk.run(work, may_wait=may_wait)
         finally:
             self.is_on_disk = False
+
+    def sync_if_overdue(self) -> None:
+        """Have synced what was written long ago; what comes to the disk next waits for that, and hears of it."""
+        writer = self.take.writer if self.take is not None else None
+        if writer is not None and not self.is_on_disk and self._syncing is None and writer.is_overdue:
+            self._syncing = asyncio.ensure_future(self._tools.disk.run(writer.sync_now))
+
+    async def synced(self) -> None:
+        """Wait for a sync that was begun. Raises DiskFault."""
+        if self._syncing is None:
+            return
+        try:
+            await asyncio.shield(self._syncing)
+        finally:
+            if self._syncing.done():
+                self._syncing = None
 
     async def _tail(self) -> Tail | None:
         """The archive's end, if what comes now may go on there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import hashlib
 import os
 from collections import deque
@@ -14,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from streamrec.archive import layout, pieces
-from streamrec.archive.files import StorageMissing, Tree
+from streamrec.archive.files import Tree
 from streamrec.clock import SystemClock
-from streamrec.errors import StreamrecError
 from streamrec.framing import parted
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.indexes import Growing
-from streamrec.models import FileFormat, GapReason
+from streamrec.models import FileFormat
+from streamrec.recorder.diskfault import FULL, DiskFault, disk_reason
 from streamrec.recorder.facts import RunEnded, RunStarted, SegmentClosed, SegmentOpened, closed_fact
 from streamrec.recorder.flusher import PATIENCE_SECONDS, Flusher
 from streamrec.recorder.spool import Spool
@@ -28,28 +27,15 @@ from streamrec.recorder.spool import Spool
 Wall = Callable[[int], datetime]
 """The wall time of a moment of the run's media, in flicks; RunClock.wall."""
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOCK = SystemClock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
 _REMEMBERED = 3  # files; see tail.py
 _SHORTEST = timedelta(milliseconds=2)  # two files of a run never have the same millisecond in their keys
 _SOONEST = 0.999  # of a file's length; a run's clock steers by half of the rest at most
+_EARLY = 0.05  # s; who writes as often as it is to be synced is never in time to the moment
 _LEAST_PIECE = pieces.LEAST_SECONDS * FLICKS
 _MOST_PIECE = pieces.MOST_SECONDS * FLICKS
-
-
-class DiskFault(StreamrecError):
-    """The disk did not take the media; the writer is finished and the run over.
-
-    From `lost_from` on nothing is kept: that is where the capture's gap begins. `reason` is `disk_full` or
-    `io_error`.
-    """
-
-    def __init__(self, detail: str, *, reason: GapReason, lost_from: datetime) -> None:
-        super().__init__(detail, reason=reason)
-        self.reason = reason
-        self.lost_from = lost_from
 
 
 @dataclass(slots=True)
@@ -66,6 +52,7 @@ class _File:
     size: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     is_dirty: bool = False
+    written_at: float = 0.0  # monotonic
     is_named: bool = False  # after a power cut, too, whatever the flusher did
     growing: Growing | None = None  # what was last said of it, if that is still all
 
@@ -168,12 +155,28 @@ class SegmentWriter:
     def sync(self) -> None:
         """Make what was written survive a power cut, if `sync_seconds` have passed. Raises DiskFault."""
         file, now = self._file, self._monotonic()
-        if file is None or not file.is_dirty or now - self._synced_at < self._sync_seconds:
+        if file is None or not file.is_dirty or now - self._synced_at < self._sync_seconds - _EARLY:
             return
         if self._flusher is not None and file.is_flushed:
             flushed_at = self._flusher.flushed_at()
             if now - flushed_at < self._sync_seconds + PATIENCE_SECONDS:
                 return
+        self._sync_own(file, now)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether `sync_seconds` after the last write nobody has synced it: the next may be a segment away."""
+        file = self._file
+        if file is None or not file.is_dirty or self._monotonic() - file.written_at < self._sync_seconds:
+            return False
+        return self._flusher is None or not file.is_flushed or not self._flusher.has_flushed(file.written_at)
+
+    def sync_now(self) -> None:
+        """Make what was written survive a power cut. Raises DiskFault."""
+        if self._file is not None and self._file.is_dirty:
+            self._sync_own(self._file, self._monotonic())
+
+    def _sync_own(self, file: _File, now: float) -> None:
         try:
             os.fdatasync(file.descriptor)
             if not file.is_named:
@@ -313,10 +316,11 @@ class SegmentWriter:
 
     def _guarded(self, file: _File, data: bytes, wall: Wall) -> None:
         """Write; a full disk costs what it did not take, any other error the file."""
+        file.written_at = self._monotonic()
         try:
             file.write(data)
         except OSError as error:
-            if error.errno in _FULL and self.media > file.begins_at:
+            if error.errno in FULL and self.media > file.begins_at:
                 raise self._cut_short(file, error, self._after_start(file, self.media, wall)) from error
             raise self._spoiled(file, error) from error
 
@@ -391,10 +395,3 @@ class SegmentWriter:
         reason = disk_reason(error)
         self._end_run(lost_from, reason.value)
         return DiskFault(f"The disk refused: {error.strerror}.", reason=reason, lost_from=lost_from)
-
-
-def disk_reason(error: OSError) -> GapReason:
-    """Whether the disk is full, broken or not there."""
-    if isinstance(error, StorageMissing):
-        return GapReason.STORAGE_MISSING
-    return GapReason.DISK_FULL if error.errno in _FULL else GapReason.IO_ERROR

@@ -14,10 +14,10 @@ from typing import Final, Self
 
 from streamrec import db
 from streamrec.archive.files import Tree
+from streamrec.recorder.diskfault import DiskFault
 from streamrec.recorder.facts import Fact, encode
 from streamrec.recorder.flusher import PATIENCE_SECONDS, Flusher, syncfs
 from streamrec.recorder.spool import Spool
-from streamrec.recorder.writer import DiskFault
 from streamrec.settings import Settings
 from tests.crash import workload
 from tests.crash.workload import CHANNELS, Desk, Witness

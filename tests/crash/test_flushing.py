@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
+import pytest
+
 from streamrec.archive.files import Tree
 from streamrec.archive.layout import PART
 from streamrec.recorder.flusher import MANY, Sync
 from streamrec.recorder.spool import Spool
 from tests.crash import workload
 from tests.crash.lives import Inline
-from tests.crash.noting import Change, FolderSynced, Moment, Name, Notes, Synced
+from tests.crash.noting import Change, FolderSynced, Moment, Name, Notes, Synced, Write
+from tests.recorder.stage import Stage, frames, play
 
 BEATS = 9
 EACH = range(BEATS)
@@ -76,3 +79,40 @@ def test_with_its_first_own_sync_a_files_name_is_sure(tmp_path: Path) -> None:
 
     part = next(each.path for each in changes if isinstance(each, Name) and each.path.endswith(PART))
     assert moments(changes, FolderSynced(str(Path(part).parent))) == [2]
+
+
+def oldest_unsynced(changes: list[Change]) -> float:
+    """For how long, at most, bytes of a file of media had not been synced."""
+    now, most, since = 0.0, 0.0, dict[int, float]()
+    media = {each.inode for each in changes if isinstance(each, Name) and each.path.endswith(PART)}
+    for each in changes:
+        if isinstance(each, Moment):
+            now = each.seconds
+            most = max([most, *(now - at for at in since.values())])
+        elif isinstance(each, Write) and each.inode in media:
+            since.setdefault(each.inode, now)
+        elif isinstance(each, Synced):
+            since.pop(each.inode, None)
+    return most
+
+
+@pytest.mark.parametrize("every", [2, 6, 11])
+def test_what_comes_seldom_is_synced_before_more_of_it_comes(tmp_path: Path, every: int) -> None:
+    """A segment of HLS lies no longer unsynced than the bytes of a radio."""
+    notes = Notes(tmp_path)
+
+    async def scenario(stage: Stage) -> None:
+        stage.start()
+        await stage.connect()
+        for second in range(60):
+            if second % every == 0:
+                stage.source.media(frames(every))
+            await stage.clock.advance(1.0)
+            notes.moment(second, {})
+        await stage.stop()
+
+    with notes.taken():
+        play(tmp_path, scenario)
+
+    assert sum(isinstance(change, Write) for change in notes.changes) > 60 // every
+    assert oldest_unsynced(notes.changes) <= 3

@@ -24,10 +24,11 @@ from streamrec.archive.files import Tree
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, Recording
 from streamrec.recorder import book, recovery
+from streamrec.recorder.diskfault import DiskFault
 from streamrec.recorder.facts import Fact, RunStarted, decode
 from streamrec.recorder.flusher import Flusher, Sync
 from streamrec.recorder.spool import Spool
-from streamrec.recorder.writer import DiskFault, SegmentWriter
+from streamrec.recorder.writer import SegmentWriter
 from streamrec.settings import Settings
 from tests import samples
 from tests.fakes import NOON

@@ -16,7 +16,7 @@ from streamrec.archive import root
 from streamrec.archive.files import StorageMissing, Tree
 from streamrec.archive.root import Watch
 from streamrec.models import GapReason
-from streamrec.recorder.writer import disk_reason
+from streamrec.recorder.diskfault import disk_reason
 
 HOST = "studio-1"
 SPOOL = uuid4()

@@ -21,9 +21,10 @@ from streamrec.archive.files import Tree
 from streamrec.framing import framer_for
 from streamrec.framing.units import FLICKS, Unit
 from streamrec.models import FileFormat, GapReason
+from streamrec.recorder.diskfault import DiskFault
 from streamrec.recorder.facts import Fact, RunEnded, RunStarted, SegmentClosed
 from streamrec.recorder.spool import Spool
-from streamrec.recorder.writer import DiskFault, SegmentWriter
+from streamrec.recorder.writer import SegmentWriter
 from tests import samples
 from tests.fakes import NOON, FakeClock
 
