@@ -13,7 +13,6 @@ from streamrec import canary, channel_fields, db, deletion
 from streamrec.archive.places import Placed, Reading
 from streamrec.clock import Clock
 from streamrec.demo.http import Request, Response, connected
-from streamrec.recorder.canary_clips import Clipping
 from streamrec.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -78,6 +77,9 @@ class Watch:
         self._settings = settings
         self._recorder_id = recorder_id
         self._endpoint = endpoint(settings.canary_port)
+        # Whoever has no canary need not hold what makes clips, which is 12 MB.
+        from streamrec.recorder.canary_clips import Clipping
+
         self._clipping = Clipping(settings)
 
     def look(self) -> None:

@@ -23,9 +23,11 @@ from tests.station.faulty import Fault, Mount, Station
 from tests.station.hls import Origin
 from tests.station.journal import Journal
 from tests.station.live import Live, LiveFault
+from tests.station.mount import BURST_FRAMES
 from tests.station.numbered import Numbered
 from tests.station.numbered_ts import NumberedPictures, NumberedSound
 
+LONG_BURST = 2 * BURST_FRAMES  # a source without media is left after two seconds and up to two beats
 QUICK = {"STREAMREC_SOURCE_PATIENCE_SECONDS": "2", "STREAMREC_SOURCE_RETURN_SECONDS": "3"}
 
 
@@ -127,7 +129,7 @@ class Pair:
 
 
 def radio(station: Station, name: str, programme: Numbered | NumberedSound) -> Pair:
-    doors = station.add(f"{name}-one", programme), station.add(f"{name}-two", programme)
+    doors = tuple(station.add(f"{name}-{each}", programme, burst_frames=LONG_BURST) for each in ("one", "two"))
     doors[1].parts[0] = doors[0].parts[0]
     one, two = (station.url(door.name) for door in doors)
     return Pair(programme, doors, add(one, name=name, keyname=f"{name:_<10}", backup_urls=[two]))
