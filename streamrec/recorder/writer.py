@@ -316,9 +316,9 @@ class SegmentWriter:
 
     def _guarded(self, file: _File, data: bytes, wall: Wall) -> None:
         """Write; a full disk costs what it did not take, any other error the file."""
-        file.written_at = self._monotonic()
         try:
             file.write(data)
+            file.written_at = self._monotonic()  # after it: a flush that begins before may not reach all of it
         except OSError as error:
             if error.errno in FULL and self.media > file.begins_at:
                 raise self._cut_short(file, error, self._after_start(file, self.media, wall)) from error
