@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as PrometheusCollector
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session as OrmSession
 
 from streamrec import canary, captures, jobs, sealing
@@ -84,10 +85,29 @@ def _totals(session: OrmSession) -> Iterator[_Family]:
     late = "What 99 of 100 of the latest turns of an event loop were late or long by; the worst recorder's."
     yield GaugeMetricFamily("streamrec_recorder_loop_lag_seconds", late, value=float(row[4]))
     yield from _placement(session)
+    yield from _room(session)
     wanted = sa.select(sa.func.count()).where(Channel.enabled, Channel.deleted_at.is_(None))
     yield GaugeMetricFamily(
         "streamrec_channels_enabled", "Channels that are to be recorded.", value=session.scalar(wanted) or 0
     )
+
+
+def _room(session: OrmSession) -> Iterator[_Family]:
+    """Recorders of a host write one disk as a rule; if not, the fullest of theirs counts."""
+    free = GaugeMetricFamily("streamrec_archive_free_bytes", "May still be written.", labels=["host"])
+    disk = GaugeMetricFamily("streamrec_archive_disk_bytes", "Of the whole disk.", labels=["host"])
+    share = sa.cast(Recorder.free_bytes, sa.Float) / sa.func.nullif(Recorder.disk_bytes, 0)
+    fullest = (
+        sa.select(Recorder.host, Recorder.free_bytes, Recorder.disk_bytes)
+        .where(captures.is_alive(), Recorder.disk_bytes.is_not(None))
+        .ext(distinct_on(Recorder.host))
+        .order_by(Recorder.host, share.nulls_first())
+    )
+    for host, free_bytes, disk_bytes in session.execute(fullest):
+        free.add_metric([host], float(free_bytes or 0))
+        disk.add_metric([host], float(disk_bytes or 0))
+    yield free
+    yield disk
 
 
 def _placement(session: OrmSession) -> Iterator[_Family]:

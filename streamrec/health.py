@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streamrec import canary, captures, db, jobs, roots, schema, sealing
 from streamrec.archive import places
 from streamrec.archive.places import Reading
+from streamrec.archive.room import Room
 from streamrec.archive.storage import StorageAway
 from streamrec.clock import now
 from streamrec.errors import DatabaseAway
@@ -64,6 +65,7 @@ class RecorderState:
     channels: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     storage_fault: str | None = None
+    room: Room | None = None  # on its archive's disk
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Report:
     canary: Check | None = None  # whether what streamrec records of itself is what it sent, if it does
     jobs: Check | None = None  # whether a job worker is there for what waits
     sealing: Check | None = None  # whether the days that are over are sealed
+    room: Check | None = None  # whether there is enough room where recorders write
     bucket: Check | None = None  # whether the bucket answers and is ours, if there is one
 
     @property
@@ -89,7 +92,8 @@ class Report:
             return "down"
         alive = [recorder for recorder in self.recorders if recorder.is_alive]
         can_write = not any(recorder.storage_fault for recorder in alive)
-        are_ok = all(check is None or check.is_ok for check in (self.canary, self.jobs, self.sealing, self.bucket))
+        others = (self.canary, self.jobs, self.sealing, self.room, self.bucket)
+        are_ok = all(check is None or check.is_ok for check in others)
         is_whole = alive and can_write and are_ok and not self.archive_faults
         return "ok" if is_whole else "degraded"
 
@@ -116,14 +120,27 @@ def probe(engine: Engine, settings: Settings, *, ttl_seconds: float) -> Report:
         return AWAY
     checks = [Check("database", is_ok=True, detail="answers"), Check("schema", is_ok=True, detail="current")]
     proof = Check("canary", bird.is_ok, bird.detail) if bird is not None else None
+    recorders = [_recorder(row, ttl_seconds) for row in rows]
     return Report(
         checks,
-        [_recorder(row, ttl_seconds) for row in rows],
+        recorders,
         archive_faults=faults,
         canary=proof,
         jobs=Check("jobs", queue.is_ok, queue.detail),
         sealing=Check("sealing", sealed.is_ok, sealed.detail),
+        room=_room(recorders, settings.disk_low_percent),
     )
+
+
+def _room(recorders: Sequence[RecorderState], low_percent: float) -> Check | None:
+    """Whether the fullest disk of those that are written has room; None where no living recorder knows."""
+    known = [(each.room, each.host) for each in recorders if each.is_alive and each.room is not None]
+    if not known:
+        return None
+    left, host = min(known, key=lambda each: each[0].free_percent)
+    is_ok = left.free_percent >= low_percent
+    detail = f"{left} of the archive's disk are free at {host}."
+    return Check("room", is_ok, detail if is_ok else f"{detail} Below {low_percent:g} % uploads are refused.")
 
 
 def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:
@@ -147,6 +164,8 @@ def _recorders() -> sa.Select[tuple[Recorder, float, dict[str, int]]]:
             Recorder.ffmpeg,
             *(
                 Recorder.storage_fault,
+                Recorder.free_bytes,
+                Recorder.disk_bytes,
                 Recorder.is_leaving,
                 Recorder.capacity,
                 Recorder.labels,
@@ -176,6 +195,7 @@ def _recorder(row: Row[Any], ttl_seconds: float) -> RecorderState:
         channels=row.channels,
         labels=row.labels,
         storage_fault=row.storage_fault,
+        room=None if row.disk_bytes is None else Room(row.free_bytes, row.disk_bytes),
     )
 
 

@@ -548,6 +548,10 @@ class Recorder(Base):
     )
     storage_fault: Mapped[str | None] = mapped_column(comment="why it may not write its archive; null: it may")
     root_id: Mapped[UUID | None] = mapped_column(comment="archive_root.id of the archive that it writes")
+    free_bytes: Mapped[int | None] = mapped_column(
+        comment="that may still be written on its archive's disk; null: not known"
+    )
+    disk_bytes: Mapped[int | None] = mapped_column(comment="of its archive's whole disk; null: not known")
 
 
 class Assignment(Base):

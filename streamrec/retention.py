@@ -5,7 +5,7 @@ Each batch is one transaction that locks the channel and looks for holds; the fi
 
 from __future__ import annotations
 
-import shutil
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.orm import Session as OrmSession
 
 from streamrec import deletion, holds, recordings
+from streamrec.archive import room
 from streamrec.db import Session
 from streamrec.models import Channel, Origin, Recording, Store
 from streamrec.settings import Settings
@@ -82,22 +83,27 @@ def _beyond(channel_id: int, cap: int) -> sa.Select[int]:
 # --- room -------------------------------------------------------------------------------------------------
 
 
-def free_percent(settings: Settings) -> float:
-    """How much of the archive's disk is free. Raises OSError."""
-    usage = shutil.disk_usage(settings.archive_dir)
-    return 100.0 * usage.free / usage.total
-
-
 def make_room(settings: Settings) -> int:
-    """Warn when the archive's disk fills; where the settings say so, let the oldest recordings go early.
+    """When the archive's disk fills, delete at once what is due, and say so; then what the settings let go early.
 
-    How many recordings went. What lies in a bucket takes no room here and stays.
+    How many recordings went. What lies in a bucket takes no room here and stays. Raises OSError.
     """
-    free = free_percent(settings)
+    count = run(settings) if _free_percent(settings) < settings.disk_warn_percent else 0
+    free = _free_percent(settings)
     if free < settings.disk_warn_percent:
-        log.warning("the archive's disk fills", action="disk_low", free_percent=round(free, 1))
+        level = logging.ERROR if free < settings.disk_low_percent else logging.WARNING
+        log.log(level, "the archive's disk fills", action="disk_low", free_percent=round(free, 1))
+    return count + _let_go(settings)
+
+
+def _free_percent(settings: Settings) -> float:
+    return room.of(settings.archive_dir).free_percent
+
+
+def _let_go(settings: Settings) -> int:
+    """Delete the oldest recordings before their time until there is room, where the settings say so; how many."""
     count = 0
-    while settings.disk_low == "expire" and free_percent(settings) < settings.disk_low_percent:
+    while settings.disk_low == "expire" and _free_percent(settings) < settings.disk_low_percent:
         ids = _oldest(settings)
         if not ids:
             log.error("the archive's disk is full, and nothing may be deleted", action="disk_low")

@@ -54,12 +54,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def bare_environment() -> Iterator[None]:
-    """A developer's own variables and files do not count; DATABASE_URL chooses the server, and no more."""
+    """A developer's variables, files and full disk do not count; DATABASE_URL chooses the server, and no more."""
     with pytest.MonkeyPatch.context() as environment:
         for name in list(os.environ):
             if name.startswith(("STREAMREC_", "DB_")):
                 environment.delenv(name)
         environment.setenv("STREAMREC_CONFIG", str(PROJECT / "config" / "streamrec.toml"))
+        environment.setenv("STREAMREC_DISK_LOW_PERCENT", "0")
         yield
 
 

@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from streamrec.archive import room
 from streamrec.archive.files import Tree
+from streamrec.archive.room import Room
 
 MARK: Final = ".streamrec-root"
 HOLDER: Final = ".streamrec-spool"
@@ -74,6 +76,8 @@ class Watch:
         self._spool = spool
         self._expected: Identity | None = None
         self._holder = -1
+        self.room: Room | None = None
+        """What was left on the disk at the last look; None if that is not known."""
         tree.missing = "It has not been looked at yet."
 
     @property
@@ -95,6 +99,7 @@ class Watch:
         """Go to the folder anew by its path, and see whether it is the one expected and free for us."""
         try:
             fault = self._fault()
+            self.room = None if fault else room.of(self._tree.path)
         except OSError as error:
             log.warning("the archive cannot be looked at", error=error.strerror)
             return

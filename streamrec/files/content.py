@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from streamrec.archive import files
+from streamrec.archive import files, room
 from streamrec.errors import ContentTooLarge, StorageFull
 from streamrec.files import sniffing
 
@@ -43,10 +43,11 @@ def key(sha256: str) -> str:
 class Incoming:
     """A file that is being received. Closed without `keep`, it leaves nothing behind."""
 
-    def __init__(self, folder: Path, *, most_bytes: int) -> None:
-        """`folder` is the store's. Raises StorageFull."""
+    def __init__(self, folder: Path, *, most_bytes: int, spare_percent: float = 0.0) -> None:
+        """`folder` is the store's; of its disk `spare_percent` are left alone. Raises StorageFull."""
         self._tree = files.Tree(folder)
         self._most_bytes = most_bytes
+        self._spare_percent = spare_percent
         self._size = 0
         self._head = b""
         self._sha256 = hashlib.sha256()
@@ -54,15 +55,20 @@ class Incoming:
         self._sha1 = hashlib.sha1(usedforsecurity=False)
         self._md5 = hashlib.md5(usedforsecurity=False)
         try:
+            self._check_room()
             self._name, self._descriptor = _created(self._tree)
         except OSError as error:
             self._tree.close()
             raise _refusal(error) from error
+        except StorageFull:
+            self._tree.close()
+            raise
 
     def write(self, data: bytes) -> None:
         """Add bytes. Raises ContentTooLarge (field `body`), StorageFull."""
         self._size += len(data)
         self._check_size()
+        self._check_room()
         if len(self._head) < sniffing.HEAD_BYTES:
             self._head += data[: sniffing.HEAD_BYTES - len(self._head)]
         for digest in (self._sha256, self._sha1, self._md5):
@@ -79,6 +85,16 @@ class Incoming:
         if self._size > most:
             raise ContentTooLarge(
                 f"body: a file may have {most} bytes", field="body", rule="max_upload_bytes", limit_bytes=most
+            )
+
+    def _check_room(self) -> None:
+        """Captures need the room more: they cannot be sent again."""
+        left = room.of(self._tree.path)
+        if left.free_percent < self._spare_percent:
+            raise StorageFull(
+                f"There is no room for files: {left} of the disk are free, and {self._spare_percent:g} % are kept"
+                " for captures.",
+                rule="disk_low_percent",
             )
 
     def finish(self) -> Content:

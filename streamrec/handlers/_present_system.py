@@ -54,6 +54,7 @@ def health(report: Report, version: str) -> dict[str, Any]:
         "canary": None if report.canary is None else _check(report.canary),
         "jobs": None if report.jobs is None else _check(report.jobs),
         "sealing": None if report.sealing is None else _check(report.sealing),
+        "room": None if report.room is None else _check(report.room),
         "bucket": None if report.bucket is None else _check(report.bucket),
         "archive_faults": report.archive_faults,
         "recorders": [_recorder(recorder) for recorder in report.recorders],
@@ -78,4 +79,6 @@ def _recorder(state: RecorderState) -> dict[str, Any]:
         "labels": dict(state.labels),
         "captures": dict(state.captures),
         "storage_fault": state.storage_fault,
+        "free_bytes": None if state.room is None else state.room.free_bytes,
+        "disk_bytes": None if state.room is None else state.room.disk_bytes,
     }

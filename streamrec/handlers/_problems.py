@@ -28,7 +28,6 @@ STATUS: dict[type[errors.StreamrecError], int] = {
     errors.Invalid: 400,
     errors.ContentTooLarge: 413,
     errors.Denied: 403,
-    errors.Gone: 410,
     errors.NotFound: 404,
     errors.Gone: 410,
     errors.Conflict: 409,

@@ -69,7 +69,8 @@ async def replace_file_content(file_hash: str, body: _upload.Body, file_name: st
 async def _receiving() -> AsyncIterator[Incoming]:
     """What touches the disk does so in threads."""
     settings = _current.settings()
-    opened = partial(Incoming, settings.files_dir, most_bytes=settings.max_upload_bytes)
+    most, spare = settings.max_upload_bytes, settings.disk_low_percent
+    opened = partial(Incoming, settings.files_dir, most_bytes=most, spare_percent=spare)
     incoming = await run_in_threadpool(opened)
     try:
         yield incoming

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from streamrec import indexes
+from streamrec.archive.room import Room
 from streamrec.clock import now
 from streamrec.models import Capture, CaptureState, Recorder
 from streamrec.recorder.status import Status, Totals
@@ -18,15 +19,23 @@ from streamrec.recorder.status import Status, Totals
 _TALLY: Final = sa.text(
     "UPDATE recorder SET media_bytes = :media_bytes, media_seconds = :media_seconds, restarts = :restarts, "
     "loop_lag_seconds = :lag, loop_lag_most_seconds = :most, "
-    "storage_fault = :storage_fault WHERE id = :id"
+    "storage_fault = :storage_fault, free_bytes = :free_bytes, disk_bytes = :disk_bytes WHERE id = :id"
 )
 
 
-def tally(session: Session, recorder_id: UUID, totals: Totals, *, storage_fault: str | None = None) -> None:
-    """Write what the recorder has done since its start, how late it is, and why it may not write, if so."""
+def tally(
+    session: Session,
+    recorder_id: UUID,
+    totals: Totals,
+    *,
+    storage_fault: str | None = None,
+    room: Room | None = None,
+) -> None:
+    """Write what the recorder has done since its start, how late it is, why it may not write and its room."""
     done = {"media_bytes": totals.media_bytes, "media_seconds": totals.media_seconds, "restarts": totals.restarts}
     lag = {"lag": totals.lag.p99, "most": totals.lag.most}
-    session.execute(_TALLY, {"id": recorder_id, "storage_fault": storage_fault, **done, **lag})
+    left = {"free_bytes": room and room.free_bytes, "disk_bytes": room and room.disk_bytes}
+    session.execute(_TALLY, {"id": recorder_id, "storage_fault": storage_fault, **done, **lag, **left})
 
 
 def keep_in(session: Session, recorder_id: UUID, root_id: UUID) -> None:

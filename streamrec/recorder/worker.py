@@ -360,7 +360,8 @@ class _Worker:
 
     def _save(self, statuses: dict[int, Status]) -> None:
         with db.Session.begin() as session:
-            registry.tally(session, self.recorder_id, self.totals, storage_fault=self.root.fault)
+            disk = self.root
+            registry.tally(session, self.recorder_id, self.totals, storage_fault=disk.fault, room=disk.room)
             registry.save(session, self.recorder_id, statuses)
 
     async def _account(self, spool: Spool, archive: Tree, heirs: Inheritance) -> None:

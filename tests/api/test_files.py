@@ -498,6 +498,29 @@ def test_a_full_disk_is_told_as_507_and_leaves_nothing(settings: Settings, small
         assert sent(client).status_code == 201
 
 
+def test_what_captures_need_of_a_disk_takes_no_file(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"auth": "open", "disk_low_percent": 100.0})) as client:
+        refused = problem(sent(client), 507)
+
+        assert refused["rule"] == "disk_low_percent"
+        assert "100 % are kept for captures" in refused["detail"]
+        assert lying(settings) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted by root only")
+def test_a_file_is_broken_off_where_it_would_take_what_captures_need(settings: Settings, small_disk: Path) -> None:
+    """There is room for all of it, but not for it and them."""
+    tight = settings.model_copy(update={"auth": "open", "data_dir": small_disk, "disk_low_percent": 50.0})
+    with serving(tight) as client:
+        refused = client.post(
+            PLACE, content=bytes(3_500_000), headers={"Content-Type": "application/octet-stream"}
+        )
+
+        assert problem(refused, 507)["rule"] == "disk_low_percent"
+        assert lying(tight) == []
+        assert sent(client).status_code == 201
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB; needs root."""

@@ -118,6 +118,47 @@ def test_health_tells_what_each_recorder_holds_and_could_hold(api: httpx.Client)
     }
 
 
+def test_health_tells_how_much_room_recorders_have(api: httpx.Client) -> None:
+    add_recorder(age_seconds=1, free_bytes=90, disk_bytes=100)
+    add_recorder(age_seconds=1, free_bytes=30_000_000_000, disk_bytes=100_000_000_000)
+
+    health = await_health(api, "ok")
+
+    detail = "30.0 GB, 30.0 % of the archive's disk are free at studio."
+    assert health["room"] == {"name": "room", "ok": True, "detail": detail}
+    assert {(found["free_bytes"], found["disk_bytes"]) for found in health["recorders"]} == {
+        (90, 100),
+        (30_000_000_000, 100_000_000_000),
+    }
+
+
+def test_health_is_degraded_where_a_disk_that_is_written_is_nearly_full(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"auth": "open", "disk_low_percent": 5.0})) as api:
+        add_recorder(age_seconds=1, free_bytes=49, disk_bytes=1000)
+
+        room = eventually(lambda: api.get("/health").json()["room"], 10, "the recorder is seen")
+        health = await_health(api, "degraded")
+
+    assert room["ok"] is False
+    assert "Below 5 % uploads are refused." in health["room"]["detail"]
+
+
+def test_the_room_of_a_dead_recorder_says_nothing(api: httpx.Client) -> None:
+    add_recorder(age_seconds=60, free_bytes=0, disk_bytes=100)
+
+    assert api.get("/health").json()["room"] is None
+
+
+def test_metrics_tell_the_room_of_each_host_by_its_fullest_disk(api: httpx.Client) -> None:
+    add_recorder(age_seconds=1, free_bytes=30, disk_bytes=40)
+    add_recorder(age_seconds=1, free_bytes=50, disk_bytes=100)
+
+    said = api.get("/metrics").text
+
+    assert 'streamrec_archive_free_bytes{host="studio"} 50.0' in said
+    assert 'streamrec_archive_disk_bytes{host="studio"} 100.0' in said
+
+
 def test_health_without_a_live_recorder_is_degraded_but_ready(api: httpx.Client) -> None:
     add_recorder(age_seconds=60)
 

@@ -123,6 +123,20 @@ def test_a_full_disk_deletes_nothing_unless_the_settings_say_so(world: World) ->
     assert len(world.kept()) == 4
 
 
+def test_what_is_due_goes_at_once_when_the_disk_fills(world: World) -> None:
+    fills = world.settings.model_copy(update={"disk_warn_percent": 100.0})
+
+    assert retention.make_room(fills) == 2
+    assert world.kept() == [59, 1]
+
+
+def test_what_is_due_waits_for_its_round_while_there_is_room(world: World) -> None:
+    wide = world.settings.model_copy(update={"disk_warn_percent": 0.0})
+
+    assert retention.make_room(wide) == 0
+    assert len(world.kept()) == 4
+
+
 def test_a_full_disk_may_take_the_oldest_but_never_what_is_held(world: World) -> None:
     """This disk is never wholly free, so that all goes that may."""
     world.hold(61)

@@ -43,6 +43,17 @@ def test_a_new_folder_is_marked_and_known_again(session: Session, tree: Tree) ->
     assert watch(session, tree).fault is None
 
 
+def test_the_room_is_that_of_the_archive_and_unknown_without_it(session: Session, tree: Tree) -> None:
+    watching = watch(session, tree)
+    before = watching.room
+    (tree.path / root.MARK).unlink()
+    watching.look()
+
+    assert before is not None
+    assert before.disk_bytes == shutil.disk_usage(tree.path).total
+    assert watching.room is None
+
+
 def test_a_folder_without_its_mark_takes_no_file_until_it_is_back(session: Session, tree: Tree) -> None:
     """As when the disk is not mounted: nothing may be written into the bare mount point."""
     watching = watch(session, tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -324,10 +325,12 @@ def test_a_disk_that_goes_is_told_and_gone_on_with_when_it_is_back(
     missing = sa.select(sa.func.count()).where(Coverage.reason == GapReason.STORAGE_MISSING)
     with recorder(settings, log, station.port):
         wait(lambda: recordings() >= 1, "a file", 30)
+        assert scalar(sa.select(Recorder.disk_bytes)) == shutil.disk_usage(settings.archive_dir).total
         settings.archive_dir.rename(away)
         settings.archive_dir.mkdir()
         wait(lambda: scalar(missing), "the gap", 90)
         assert scalar(sa.select(Recorder.storage_fault)) is not None
+        assert scalar(sa.select(Recorder.disk_bytes)) is None
         assert list(settings.archive_dir.iterdir()) == []
         settings.archive_dir.rmdir()
         away.rename(settings.archive_dir)
