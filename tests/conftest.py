@@ -32,13 +32,19 @@ REAL_TIME = {
 }
 """Folders whose tests wait for real servers with deadlines; those of one group never run beside each other."""
 
+SOURCES = frozenset(
+    {"test_fetch.py", "test_hls_source.py", "test_http_source.py", "test_probe.py", "test_proxy.py"}
+)
+"""Tests of the recorder that have none running: a group for whoever is through first, as the rest is longest."""
+
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Three processes (`-n 3`) begin with these groups; who is through takes what only computes, by file."""
+    """Three processes (`-n 3`) begin with these groups; who is through takes the sources, then what computes."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return REAL_TIME.get(path.split("/")[1], path)
+        _, folder, *rest = path.split("/")
+        return "sources" if rest and rest[-1] in SOURCES else REAL_TIME.get(folder, path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
