@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import ipaddress
 import os
@@ -202,6 +203,8 @@ class Settings(BaseSettings):
         """Make it, and the data folder. Raises NotReady if the setting is wrong, OSError if the disk is."""
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.run_dir, os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.run_dir))
         except (NotADirectoryError, FileExistsError, PermissionError) as exc:
             text = f"The data folder (STREAMREC_DATA_DIR) cannot be used: {exc.strerror}: {exc.filename}"
             raise NotReady(text) from exc

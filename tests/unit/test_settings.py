@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
+import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -219,3 +223,34 @@ def test_a_socket_gets_a_path_that_the_kernel_takes(tmp_path: Path) -> None:
     for depth in range(0, 120, 7):
         path = socket_dir(tmp_path / ("d" * depth)) / ".s.PGSQL.5432.lock"
         assert len(os.fsencode(path)) < 108
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others may enter: pytest's own are closed to them."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Root is refused nothing, so that it must be somebody else; anybody else stays."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_run_folder_that_may_not_be_written_is_named(open_folder: Path) -> None:
+    run = open_folder / "run"
+    run.mkdir(mode=0o555)
+    with nobody(), pytest.raises(NotReady) as refused:
+        Settings(data_dir=open_folder).make_run_dir()
+
+    assert str(run) in refused.value.detail
+    assert "Permission denied" in refused.value.detail
