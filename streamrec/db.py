@@ -15,7 +15,7 @@ from psycopg2 import extensions
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -185,20 +185,21 @@ def away_as_unavailable() -> Iterator[None]:
 
 
 @contextmanager
-def single() -> Iterator[orm.Session]:
-    """A session whose statements are each a transaction, so that one costs one round trip and not three.
+def single() -> Iterator[Connection]:
+    """A connection whose statements are each a transaction, so that one costs one round trip and not three.
 
     Raises:
         DatabaseAway: as `away_as_unavailable` does.
     """
-    with away_as_unavailable(), Session() as session, _autocommitted(session):
-        yield session
+    engine: Engine = Session.kw["bind"]
+    with away_as_unavailable(), engine.connect() as connection, _autocommitted(connection):
+        yield connection
 
 
 @contextmanager
-def _autocommitted(session: orm.Session) -> Iterator[None]:
+def _autocommitted(connection: Connection) -> Iterator[None]:
     """Let the driver begin no transactions. SQLAlchemy's `isolation_level` costs a round trip to set it back."""
-    driver: Any = session.connection().connection.driver_connection
+    driver: Any = connection.connection.driver_connection
     driver.autocommit = True
     try:
         yield

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.engine import Connection
 
 from streamrec.egress import Credentials
 from streamrec.models import BackupCredential, Channel, ChannelCredential
@@ -38,29 +38,29 @@ class Standing:
         """Something has changed."""
         self._read_at = float("-inf")
 
-    def read(self, session: Session) -> tuple[dict[int, Order], dict[int, Pin]]:
+    def read(self, connection: Connection) -> tuple[dict[int, Order], dict[int, Pin]]:
         """Orders and pins, which nobody may change."""
         now = self._monotonic()
-        versions = session.scalars(_VERSIONS).one()
+        versions = connection.scalars(_VERSIONS).one()
         if versions != self._versions or now - self._read_at >= FULL_SECONDS:
-            self._known = _orders_and_pins(session)
+            self._known = _orders_and_pins(connection)
             self._versions, self._read_at = versions, now
         return self._known
 
 
-def _orders_and_pins(session: Session) -> tuple[dict[int, Order], dict[int, Pin]]:
+def _orders_and_pins(connection: Connection) -> tuple[dict[int, Order], dict[int, Pin]]:
     """Every channel that is to be recorded, and the labels that a recorder must have for it.
 
     By one statement: a channel that is added meanwhile would be claimed by its pin, and let go without an order.
     """
     columns = (Channel.id, Channel.keyname, Channel.url, Channel.capture, Channel.segment_seconds)
     more = (Channel.backup_urls, Channel.tls_verify, Channel.max_bandwidth, Channel.pin)
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(*columns, *more, ChannelCredential.username, ChannelCredential.password)
         .outerjoin(ChannelCredential, ChannelCredential.channel_id == Channel.id)
         .where(Channel.enabled, Channel.deleted_at.is_(None))
     )
-    secrets = _secrets(session)
+    secrets = _secrets(connection)
     found: dict[int, Order] = {}
     pins: dict[int, Pin] = {}
     for id_, keyname, url, mode, seconds, urls, tls_verify, max_bandwidth, pin, username, password in rows:
@@ -72,7 +72,7 @@ def _orders_and_pins(session: Session) -> tuple[dict[int, Order], dict[int, Pin]
     return found, pins
 
 
-def _secrets(session: Session) -> dict[tuple[int, str], Credentials]:
+def _secrets(connection: Connection) -> dict[tuple[int, str], Credentials]:
     """The credentials of backup URLs, by channel and URL."""
-    rows = session.execute(sa.select(*BackupCredential.__table__.columns))
+    rows = connection.execute(sa.select(*BackupCredential.__table__.columns))
     return {(row.channel_id, row.url): Credentials(row.username, row.password) for row in rows}

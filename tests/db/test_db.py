@@ -34,35 +34,35 @@ def test_a_backend_that_is_killed_is_away(engine: sa.Engine, maintenance: sa.Eng
             connection.execute(sa.text("SELECT 1"))
 
 
-def test_each_statement_of_a_single_session_is_a_transaction(engine: sa.Engine) -> None:
+def test_each_statement_of_a_single_connection_is_a_transaction(engine: sa.Engine) -> None:
     """No round trips to begin and to commit: what one has written the next sees with another stamp."""
-    with db.single() as session:
-        stamps = {session.scalar(sa.text("SELECT now()")) for _ in range(2)}
+    with db.single() as connection:
+        stamps = {connection.scalar(sa.text("SELECT now()")) for _ in range(2)}
 
     with db.Session() as session:
         assert len(stamps) == 2
         assert session.scalar(sa.text("SELECT now()")) == session.scalar(sa.text("SELECT now()"))
 
 
-def test_a_single_session_whose_backend_is_killed_is_away_and_harms_no_other(
+def test_a_single_connection_whose_backend_is_killed_is_away_and_harms_no_other(
     engine: sa.Engine, maintenance: sa.Engine
 ) -> None:
     def killed() -> None:
-        with db.single() as session:
-            pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+        with db.single() as connection:
+            pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
             with maintenance.connect() as other:
                 other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-            session.scalar(sa.text("SELECT 1"))
+            connection.scalar(sa.text("SELECT 1"))
 
     with pytest.raises(DatabaseAway):
         killed()
-    with db.single() as session:
-        assert session.scalar(sa.text("SELECT 1")) == 1
+    with db.single() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
 
 
-def test_a_statement_that_is_refused_in_a_single_session_harms_no_other(engine: sa.Engine) -> None:
-    with pytest.raises(sa.exc.ProgrammingError), db.single() as session:
-        session.execute(sa.text("SELECT nonsense"))
+def test_a_statement_that_is_refused_in_a_single_connection_harms_no_other(engine: sa.Engine) -> None:
+    with pytest.raises(sa.exc.ProgrammingError), db.single() as connection:
+        connection.execute(sa.text("SELECT nonsense"))
 
     with db.Session() as session:
         assert session.scalar(sa.text("SELECT now()")) == session.scalar(sa.text("SELECT now()"))

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from streamrec import __version__, db
@@ -20,11 +20,17 @@ from streamrec.recorder.placement.interface import TTL_SECONDS, Assignment, Memb
 
 _CLOCK = sa.func.clock_timestamp()
 
-_VERSIONS: sa.ColumnElement[str] = sa.literal_column(  # see orders.py
-    "(SELECT row(count(*), sum(xmin::text::bigint))::text FROM assignment)"
-)
-# Text, because all that an ORM does for an update is dear for one that is made every two seconds.
+# Text, because all that SQLAlchemy does to build a statement is dear for those that are made every two seconds.
 _RENEW = sa.text("UPDATE recorder SET heartbeat_at = clock_timestamp() WHERE id = :id AND stopped_at IS NULL")
+_LIVING = sa.text(  # the assignments' versions, see orders.py, also where nobody lives
+    """
+    SELECT (SELECT row(count(*), sum(xmin::text::bigint))::text FROM assignment) AS versions,
+        id, capacity, labels, is_leaving,
+        :ttl - extract(epoch FROM clock_timestamp() - heartbeat_at) AS seconds_left
+    FROM (SELECT 1) AS anyway LEFT JOIN recorder
+        ON stopped_at IS NULL AND heartbeat_at > clock_timestamp() - make_interval(secs => :ttl)
+    """
+).columns(id=sa.Uuid(), labels=JSONB(), seconds_left=sa.Float())
 _ASSIGNMENTS = sa.select(Row.channel_id, Row.epoch, Row.recorder_id, Row.successor_id, Row.is_ready)
 
 _CLAIM = sa.text(
@@ -60,10 +66,6 @@ class PostgresPlacement:
             Recorder.stopped_at.is_(None),
             Recorder.heartbeat_at > _CLOCK - sa.func.make_interval(0, 0, 0, 0, 0, 0, ttl_seconds),
         )
-        left = ttl_seconds - sa.extract("epoch", _CLOCK - Recorder.heartbeat_at)
-        columns = (Recorder.id, Recorder.capacity, Recorder.labels, Recorder.is_leaving, left)
-        anyway = sa.select(sa.literal(1)).subquery("anyway")
-        self._living = sa.select(_VERSIONS, *columns).select_from(anyway.outerjoin(Recorder, self._is_alive))
 
     def join(self, member: Member) -> None:
         about = {
@@ -81,8 +83,8 @@ class PostgresPlacement:
             session.execute(row.on_conflict_do_update(index_elements=[Recorder.id], set_=anew))
 
     def renew(self, member_id: UUID) -> bool:
-        with db.single() as session:
-            result: Any = session.execute(_RENEW, {"id": member_id})
+        with db.single() as connection:
+            result: Any = connection.execute(_RENEW, {"id": member_id})
             return bool(result.rowcount)
 
     def drain(self, member_id: UUID) -> None:
@@ -98,13 +100,14 @@ class PostgresPlacement:
             session.execute(row.values(stopped_at=_CLOCK))
 
     def view(self) -> View:
-        with db.single() as session:
-            living = session.execute(self._living).all()
+        living_now = {"ttl": self._ttl_seconds}
+        with db.single() as connection:
+            living = connection.execute(_LIVING, living_now).all()
             known, assignments = self._seen
             versions = living[0][0]
             if versions != known:
-                assignments = {row[0]: Assignment(*row[1:]) for row in session.execute(_ASSIGNMENTS)}
-                living = session.execute(self._living).all()  # after, so that all are known
+                assignments = {row[0]: Assignment(*row[1:]) for row in connection.execute(_ASSIGNMENTS)}
+                living = connection.execute(_LIVING, living_now).all()  # after, so that all are known
         self._seen = versions, assignments
         members = [row[1:] for row in living if row[1] is not None]
         return View(

@@ -31,8 +31,8 @@ class PostgresRecords:
         self._listening_on = -1  # kept, because a lost connection does not know its descriptor any more
 
     def wanted(self) -> Wanted:
-        with db.single() as session:
-            return Wanted(*self._standing.read(session))
+        with db.single() as connection:
+            return Wanted(*self._standing.read(connection))
 
     def account(self, channel_id: int) -> Account:
         with _session() as session:
