@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 FLICKS = 705_600_000
 """Flicks in a second: every usual audio rate, 90 kHz and all usual frame rates divide it (Facebook's "flicks")."""
+
+
+def flicks(length: timedelta) -> int:
+    """A length as media time, to the microsecond."""
+    return length // timedelta(microseconds=1) * FLICKS // 1_000_000
 
 
 class Unit(NamedTuple):

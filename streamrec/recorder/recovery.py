@@ -17,7 +17,7 @@ from streamrec.archive import layout
 from streamrec.archive.files import Tree
 from streamrec.clock import now
 from streamrec.framing import framer_for
-from streamrec.framing.units import FLICKS, Unit
+from streamrec.framing.units import FLICKS, Unit, flicks
 from streamrec.models import FileFormat
 from streamrec.recorder.facts import Fact, RunEnded, SegmentClosed, SegmentOpened, closed_fact
 from streamrec.recorder.spool import Spool
@@ -85,7 +85,7 @@ def shortened(archive: Tree, fact: SegmentClosed, until: datetime, aside: Tree) 
 
     Raises OSError; the same call again does the same.
     """
-    measured = _measure(archive, fact.key, fact, most=_flicks(until - fact.start_time))
+    measured = _measure(archive, fact.key, fact, most=flicks(until - fact.start_time))
     if measured.duration == 0:
         set_aside(archive, fact.key, aside)
         return None
@@ -93,10 +93,6 @@ def shortened(archive: Tree, fact: SegmentClosed, until: datetime, aside: Tree) 
     _cut(archive, fact.key, measured.size)
     whole = _measure(archive, fact.key, fact)
     return replace(fact, end_time=until, size_bytes=whole.total, sha256=whole.sha256, truncated=True, index=None)
-
-
-def _flicks(length: timedelta) -> int:
-    return length // timedelta(microseconds=1) * FLICKS // 1_000_000
 
 
 # --- one file

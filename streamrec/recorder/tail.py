@@ -13,7 +13,7 @@ import structlog
 
 from streamrec.archive.files import Tree
 from streamrec.framing import framer_for
-from streamrec.framing.units import Unit
+from streamrec.framing.units import Unit, flicks
 from streamrec.models import FileFormat
 from streamrec.recorder import rejoin
 from streamrec.recorder.facts import Fact, GapNoted, SegmentClosed
@@ -89,7 +89,7 @@ def read(archive: Tree, files: Sequence[ClosedFile]) -> Tail | None:
         except OSError as error:
             log.warning("a file of the archive cannot be read", key=file.key, error=error.strerror)
             break
-        marks[:0] = _marks(file.format, data)
+        marks[:0] = _marks(file, data)
         room -= len(data)
     return Tail(files[-1].format, rejoin.last(marks), files[-1].end_time) if marks else None
 
@@ -117,16 +117,18 @@ def _end_of(archive: Tree, file: ClosedFile, most: int) -> bytes:
         os.close(descriptor)
 
 
-def _marks(file_format: FileFormat, data: bytes) -> list[Mark]:
-    framer = framer_for(file_format, awaits_cut=False)
+def _marks(file: ClosedFile, data: bytes) -> list[Mark]:
+    framer = framer_for(file.format, awaits_cut=False)
     units = framer.feed(data)
-    if file_format is FileFormat.TS:
-        units += _last_picture(data, framer.dropped + sum(len(unit.data) for unit in units), units)
+    if file.format is FileFormat.TS:
+        seen = framer.dropped + sum(len(unit.data) for unit in units)
+        duration = units[-1].duration if units else flicks(file.end_time - file.start_time)
+        units += _last_picture(data[seen:], duration)
     else:
         units += framer.flush()
-    return [rejoin.mark(file_format, unit) for unit in units]
+    return [rejoin.mark(file.format, unit) for unit in units]
 
 
-def _last_picture(data: bytes, seen: int, before: list[Unit]) -> list[Unit]:
+def _last_picture(rest: bytes, duration: int) -> list[Unit]:
     """What is left is one unit, because files end with whole ones; a framer could not tell a torn picture."""
-    return [Unit(data[seen:], before[-1].duration, False)] if before and seen < len(data) else []
+    return [Unit(rest, duration, False)] if rest else []

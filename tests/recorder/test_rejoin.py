@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamrec.framing.essence import essence
+from streamrec.framing.units import FLICKS
 from streamrec.models import FileFormat, GapReason
 from streamrec.recorder import recovery, rejoin, tail
 from streamrec.recorder.capture import Capture
@@ -576,5 +577,26 @@ def test_the_tail_of_a_file_is_all_of_its_last_units(tmp_path: Path) -> None:
 
             marks = [rejoin.mark(samples.format_of(name), unit) for unit in units]
             assert [each.digest for each in found.marks] == [each.digest for each in marks], name
+
+    play(tmp_path, scenario)
+
+
+def test_the_tail_of_a_file_of_one_unit_is_that_unit(tmp_path: Path) -> None:
+    """As where a file ends by the clock one frame before a stream does; of every format."""
+
+    async def scenario(stage: Stage) -> None:
+        for name in ("mp3.mp3", "aac.aac", "tv.ts", "tv.mp4"):
+            unit = samples.units_of(name)[0]
+            (stage.archive.path / name).write_bytes(unit.header + unit.data)
+            length = timedelta(seconds=unit.duration / FLICKS)
+            file = tail.ClosedFile(name, samples.format_of(name), at(0), at(0) + length)
+
+            found = tail.read(stage.archive, [file])
+
+            assert found is not None, name
+            assert [each.digest for each in found.marks] == [rejoin.mark(samples.format_of(name), unit).digest], (
+                name
+            )
+            assert found.marks[0].duration == pytest.approx(unit.duration, abs=FLICKS / 1e6), name
 
     play(tmp_path, scenario)
