@@ -6,8 +6,9 @@ Each batch is one transaction that locks the channel and looks for holds; the fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session as OrmSession
 
 from streamrec import deletion, holds, recordings
 from streamrec.archive import room
+from streamrec.archive.room import Room
 from streamrec.db import Session
 from streamrec.models import Channel, Origin, Recording, Store
 from streamrec.settings import Settings
@@ -24,6 +26,7 @@ log = structlog.get_logger("streamrec.retention")
 
 BATCH: Final = 500
 EARLY_BATCH: Final = 50
+STEP_PERCENT: Final = 1.0  # of the disk; less is nothing new
 
 
 def run(settings: Settings) -> int:
@@ -83,35 +86,51 @@ def _beyond(channel_id: int, cap: int) -> sa.Select[int]:
 # --- room -------------------------------------------------------------------------------------------------
 
 
-def make_room(settings: Settings) -> int:
-    """When the archive's disk fills, delete at once what is due, and say so; then what the settings let go early.
+class RoomKeeper:
+    """Keeps room on the archive's disk. It may be asked twice a minute for years, and says only what is new."""
 
-    How many recordings went. What lies in a bucket takes no room here and stays. Raises OSError.
-    """
-    count = run(settings) if _free_percent(settings) < settings.disk_warn_percent else 0
-    free = _free_percent(settings)
-    if free < settings.disk_warn_percent:
-        level = logging.ERROR if free < settings.disk_low_percent else logging.WARNING
-        log.log(level, "the archive's disk fills", action="disk_low", free_percent=round(free, 1))
-    return count + _let_go(settings)
+    def __init__(self, settings: Settings, measured: Callable[[Path], Room] = room.of) -> None:
+        self._settings = settings
+        self._measured = measured
+        self._told: float | None = None  # the percentage that was last told; None while there was enough
+        self._is_stuck = False
 
+    def make_room(self) -> int:
+        """When the disk fills, delete what is due; then the oldest before their time, if the settings say so.
 
-def _free_percent(settings: Settings) -> float:
-    return room.of(settings.archive_dir).free_percent
+        How many recordings went. What lies in a bucket takes no room here and stays. Raises OSError.
+        """
+        count = run(self._settings) if self._free_percent() < self._settings.disk_warn_percent else 0
+        self._tell(self._free_percent())
+        return count + self._let_go()
 
+    def _free_percent(self) -> float:
+        return self._measured(self._settings.archive_dir).free_percent
 
-def _let_go(settings: Settings) -> int:
-    """Delete the oldest recordings before their time until there is room, where the settings say so; how many."""
-    count = 0
-    while settings.disk_low == "expire" and _free_percent(settings) < settings.disk_low_percent:
-        ids = _oldest(settings)
-        if not ids:
+    def _tell(self, free: float) -> None:
+        warns_at = self._settings.disk_warn_percent
+        if self._told is not None and free >= warns_at + STEP_PERCENT:
+            self._told = None
+            log.info("the archive's disk has room again", action="disk_low", free_percent=round(free, 1))
+        elif free < warns_at and (self._told is None or free <= self._told - STEP_PERCENT):
+            self._told = free
+            level = logging.ERROR if free < self._settings.disk_low_percent else logging.WARNING
+            log.log(level, "the archive's disk fills", action="disk_low", free_percent=round(free, 1))
+
+    def _let_go(self) -> int:
+        count = 0
+        while self._must_let_go() and (ids := _oldest(self._settings)):
+            count += len(ids)
+        if count:
+            log.warning("recordings were deleted early for want of room", recordings=count)
+        is_stuck = self._must_let_go()
+        if is_stuck and not self._is_stuck:
             log.error("the archive's disk is full, and nothing may be deleted", action="disk_low")
-            break
-        count += len(ids)
-    if count:
-        log.warning("recordings were deleted early for want of room", recordings=count)
-    return count
+        self._is_stuck = is_stuck
+        return count
+
+    def _must_let_go(self) -> bool:
+        return self._settings.disk_low == "expire" and self._free_percent() < self._settings.disk_low_percent
 
 
 def _oldest(settings: Settings) -> Sequence[int]:

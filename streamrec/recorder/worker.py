@@ -324,7 +324,7 @@ class _Worker:
             Duty("sealing", SEAL_SECONDS, partial(manifests.run, self.settings)),
             *(Duty(f"{d.value} check", CHECK_SECONDS, partial(scrub.daily, self.settings, d)) for d in Depth),
             Duty("second look", CHECK_SECONDS, partial(scrub.again, self.settings)),
-            Duty("room", ROOM_SECONDS, partial(retention.make_room, self.settings)),
+            Duty("room", ROOM_SECONDS, retention.RoomKeeper(self.settings).make_room),
             Duty("removal of objects", HANDOVER_SECONDS, partial(moving.sweep, self.settings)),
         ]
         return Steward(duties, lock=self.settings.steward_lock, may_work=lambda: not self.root.fault)

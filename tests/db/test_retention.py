@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from streamrec import db, deletion, holds, retention
+from streamrec.archive.room import Room
 from streamrec.clock import now
 from streamrec.errors import Conflict
 from streamrec.models import Channel, Coverage, CoverageKind, Garbage, Recording
+from streamrec.retention import RoomKeeper
 from streamrec.settings import Settings
 from tests import factories as make
 
@@ -119,22 +122,44 @@ def test_what_is_held_is_not_deleted_by_anybody(world: World) -> None:
 def test_a_full_disk_deletes_nothing_unless_the_settings_say_so(world: World) -> None:
     full = world.settings.model_copy(update={"disk_low_percent": 100.0})
 
-    assert retention.make_room(full) == 0
+    assert RoomKeeper(full).make_room() == 0
     assert len(world.kept()) == 4
 
 
 def test_what_is_due_goes_at_once_when_the_disk_fills(world: World) -> None:
     fills = world.settings.model_copy(update={"disk_warn_percent": 100.0})
 
-    assert retention.make_room(fills) == 2
+    assert RoomKeeper(fills).make_room() == 2
     assert world.kept() == [59, 1]
 
 
 def test_what_is_due_waits_for_its_round_while_there_is_room(world: World) -> None:
     wide = world.settings.model_copy(update={"disk_warn_percent": 0.0})
 
-    assert retention.make_room(wide) == 0
+    assert RoomKeeper(wide).make_room() == 0
     assert len(world.kept()) == 4
+
+
+def test_a_disk_that_fills_is_told_of_by_whole_percents(
+    engine: Engine, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once when it has room again; who asks every half minute hears nothing twice."""
+    caplog.set_level(logging.INFO)
+    found = Room(0, 0)
+    tight = settings.model_copy(update={"disk_low_percent": 5.0})
+    keeper = RoomKeeper(tight, lambda _: found)
+    for tenths in (120, 98, 95, 87, 89, 49, 49, 102, 115, 99):
+        found = Room(tenths, 1000)
+        keeper.make_room()
+
+    told = [(record.levelname, vars(record)["free_percent"]) for record in caplog.records]
+    assert told == [
+        ("WARNING", 9.8),
+        ("WARNING", 8.7),
+        ("ERROR", 4.9),
+        ("INFO", 11.5),
+        ("WARNING", 9.9),
+    ]
 
 
 def test_a_full_disk_may_take_the_oldest_but_never_what_is_held(world: World) -> None:
@@ -142,5 +167,5 @@ def test_a_full_disk_may_take_the_oldest_but_never_what_is_held(world: World) ->
     world.hold(61)
     full = world.settings.model_copy(update={"disk_low_percent": 100.0, "disk_low": "expire"})
 
-    assert retention.make_room(full) == 3
+    assert RoomKeeper(full).make_room() == 3
     assert world.kept() == [61]
