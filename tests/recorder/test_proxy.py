@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import psutil
@@ -192,6 +193,22 @@ def test_a_radio_comes_through(station: Station, noise: Clip, tmp_path: Path) ->
     assert len(media) >= 80_000
     assert media[:4096] in noise.path.read_bytes() or media[417:4096] in noise.path.read_bytes()
     assert mount.connects
+
+
+def test_media_comes_when_it_came_here_and_not_when_ffmpeg_gives_it(noise: Clip, tmp_path: Path) -> None:
+    """The station falls silent before that ffmpeg, which looks at the beginning first, has given anything."""
+    media = noise.path.read_bytes()
+    head = answer(b"", "Content-Type: audio/mpeg")
+    early = media[: 20 * 417]
+    with serving([head + media], [head + early, 3.0, media[len(early) : 100_000], End.HOLD]) as server:
+        events = captured(tmp_path, server.url, [server.authority])
+
+    chunks = [event for event in events if isinstance(event, Chunk)]
+    at = dict(zip(accumulate(len(chunk.data) for chunk in chunks), (c.received_at for c in chunks), strict=True))
+    came_early = {came_at for size, came_at in at.items() if size <= len(early)}
+    came_late = {came_at for size, came_at in at.items() if size > len(early)}
+    assert came_early
+    assert min(came_late) - max(came_early) > 2.5
 
 
 def test_a_redirect_does_not_lead_out(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from streamrec.models import GapReason
 from streamrec.recorder.events import Address
 from streamrec.recorder.fetch.dial import HANDSHAKE_SECONDS, Resolver, dial, trust, words
 from streamrec.recorder.fetch.errors import Refused
+from streamrec.recorder.fetch.passage import Passage
 from streamrec.recorder.fetch.request import authorization, host_field
 
 HEAD_BYTES: Final = 32_768
@@ -39,14 +41,17 @@ _HOP_BY_HOP: Final = ("proxy-", "connection:", "keep-alive:")
 class Proxy:
     """What one ffmpeg may reach, and why it could not; made by `opened`."""
 
-    def __init__(self, resolver: Resolver, address: Address) -> None:
+    def __init__(self, resolver: Resolver, address: Address, monotonic: Callable[[], float]) -> None:
         self._resolver = resolver
         self._address = address
         self._start = egress.parse(address.url)
         self._connections: set[asyncio.Task[None]] = set()
         self.refused: Refused | None = None
         """Why the latest connection was refused; what ffmpeg says of it is only a status."""
+        self.passage: Passage | None = None
+        """By when the latest answer had come; None before the first, and of one that only ffmpeg can read."""
         self.port = 0
+        self._monotonic = monotonic
 
     @property
     def input(self) -> Input:
@@ -91,16 +96,19 @@ class Proxy:
             url = _parsed(f"http://{target}/", _CONNECT.fullmatch(target) is not None)
             sock = await dial(url, self._resolver)
             greeting, first = b"HTTP/1.1 200 Connection established\r\n\r\n", b""
+            self.passage = None
         else:
             url = _parsed(target, target.startswith("http://"))
             sock = await dial(url, self._resolver)
             greeting, first = b"", self._request(method, url, fields)
+            self.passage = Passage(self._monotonic)
         is_secured = method != "CONNECT" and self._start.scheme == "https" and self._is_start(url)
         there_reader, there_writer = await self._opened(sock, is_secured=is_secured)
         try:
             writer.write(greeting)
             there_writer.write(first)
-            await _both_ways((reader, there_writer), (there_reader, writer))
+            note = self.passage.note if self.passage is not None else _nothing
+            await _both_ways((reader, there_writer, _nothing), (there_reader, writer, note))
         finally:
             await _closed(there_writer)
 
@@ -143,9 +151,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def opened(resolver: Resolver, address: Address) -> AsyncIterator[Proxy]:
+async def opened(
+    resolver: Resolver, address: Address, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Proxy]:
     """A way to `address` on a loopback port of its own, for as long as the block lasts. Raises Invalid."""
-    proxy = Proxy(resolver, address)
+    proxy = Proxy(resolver, address, monotonic)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=HEAD_BYTES)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
@@ -181,9 +191,16 @@ def _answer(status: str) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
-async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+Note = Callable[[bytes], None]
+
+
+def _nothing(piece: bytes) -> None:
+    """What ffmpeg asks is not noted."""
+
+
+async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter, Note]) -> None:
     """Pass bytes on until one side hangs up; then what the other still holds is nobody's."""
-    pumps = [asyncio.ensure_future(_pump(reader, writer)) for reader, writer in ways]
+    pumps = [asyncio.ensure_future(_pump(*way)) for way in ways]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -192,8 +209,9 @@ async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Note) -> None:
     while piece := await reader.read(_PIECE_BYTES):
+        note(piece)
         writer.write(piece)
         await writer.drain()
 

@@ -98,6 +98,7 @@ class FfmpegSource:
         self._proxy: Proxy | None = None
         self._is_closing = False
         self._has_media = False
+        self._given_bytes = 0
         secrets = (address.credentials.username, address.credentials.password) if address.credentials else ()
         self._report = Report(tuple(filter(None, secrets)), address.url.partition("://")[0])
         self._lines = Lines()
@@ -105,7 +106,8 @@ class FfmpegSource:
     async def events(self) -> AsyncGenerator[Event]:
         async with AsyncExitStack() as stack:
             if self._address.url.startswith(("http://", "https://")):
-                self._proxy = await stack.enter_async_context(proxy.opened(self._sources.resolver, self._address))
+                way = proxy.opened(self._sources.resolver, self._address, self._clock.monotonic)
+                self._proxy = await stack.enter_async_context(way)
             async for event in self._attempt():
                 yield event
 
@@ -208,12 +210,26 @@ class FfmpegSource:
         self._report.recover()
         if self._proxy is not None:
             self._proxy.refused = None
-        chunk = Chunk(data, self._clock.monotonic())
+        is_radio = info.container in RADIOS
+        chunks = self._chunks(data, is_radio=is_radio)
         if self._has_media:
-            return [chunk]
+            return chunks
         self._has_media = True
         assert info.format is not None
-        return [Opened(info.format, info.codecs, is_continuous=info.container in RADIOS), chunk]
+        return [Opened(info.format, info.codecs, is_continuous=is_radio), *chunks]
+
+    def _chunks(self, data: bytes, *, is_radio: bool) -> list[Event]:
+        """What ffmpeg gave, by when it had come to us: of a radio it gives the very bytes of the answer's body."""
+        begin = self._given_bytes
+        self._given_bytes += len(data)
+        passage = self._proxy.passage if self._proxy is not None else None
+        if passage is None or not is_radio:
+            return [Chunk(data, self._clock.monotonic())]
+        chunks: list[Event] = []
+        for size, came_at in passage.parts(begin, self._given_bytes):
+            chunks.append(Chunk(data[:size], came_at))
+            data = data[size:]
+        return chunks
 
     def _read_errors(self, child: Child) -> tuple[int, list[str]]:
         """Take in what ffmpeg has said; how many bytes that were, and the titles in them."""
