@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from streamrec import captures, db, instance, schema
+from streamrec.archive import room
 from streamrec.errors import StreamrecError
 from streamrec.media import binary, confinement
 from streamrec.models import Recorder
@@ -84,10 +84,10 @@ def _data_folder(settings: Settings) -> str:
 
 
 def _free_space(settings: Settings) -> str:
-    free = shutil.disk_usage(settings.data_dir).free
-    if free < LEAST_FREE_BYTES:
-        raise StreamrecError(f"only {free / 1e9:.1f} GB are left for {settings.data_dir}")
-    return f"{free / 1e9:.1f} GB"
+    left = room.of(settings.data_dir)
+    if left.free_bytes < LEAST_FREE_BYTES:
+        raise StreamrecError(f"only {left} are left for {settings.data_dir}")
+    return str(left)
 
 
 def _ffmpeg(settings: Settings) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-BYTES_OF_GB: Final = 1e9
+_BYTES_OF_GB: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Room:
         return 100.0 * self.free_bytes / self.disk_bytes if self.disk_bytes else 0.0
 
     def __str__(self) -> str:
-        return f"{self.free_bytes / BYTES_OF_GB:.1f} GB, {self.free_percent:.1f} %"
+        return f"{self.free_bytes / _BYTES_OF_GB:.1f} GB, {self.free_percent:.1f} %"
 
 
 def of(path: Path) -> Room:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from streamrec import __version__, db
+from streamrec.archive import room
 from streamrec.archive.files import Tree
 from streamrec.archive.places import Reading
 from streamrec.clips import converting, cutting, filling, recipes, rows
@@ -90,11 +91,10 @@ class Making:
 
     def _check_room(self) -> None:
         """A clip must not take the room that the recorder needs."""
-        disk = os.statvfs(self.target.path)
         needed = self._size
         if self.format in {ClipFormat.WAV, ClipFormat.FLAC}:
             needed = max(needed, int(self._length() * WAVE_BYTES))
-        if disk.f_bavail * disk.f_frsize - needed < SPARE_BYTES:
+        if room.of(self.target.path).free_bytes - needed < SPARE_BYTES:
             raise Unavailable("There is not enough room on the disk for this clip.", rule="room")
 
     # --- bytes
